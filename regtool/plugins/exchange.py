@@ -1,0 +1,115 @@
+"""The tensors that core and a method hand to each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+
+@dataclass
+class Sample:
+    """One image, or a batch of images on one grid.
+
+    Shapes: image (B, C, *S) float32 in [0, 1]; mask (B, 1, *S) in {0, 1}; labels (B, 1, *S)
+    int64; points (B, N, ndim) in voxels of this grid, component i along tensor axis i.
+    ``spacing`` is in mm, one value per tensor axis (z, y, x) or (y, x).
+    """
+
+    image: Tensor
+    spacing: tuple[float, ...]
+    mask: Tensor | None = None
+    labels: Tensor | None = None
+    points: Tensor | None = None
+    modality: str | None = None
+
+    def to(self, device: torch.device | str) -> Sample:
+        """Return the same sample with its tensors on ``device``."""
+
+        def move(t: Tensor | None) -> Tensor | None:
+            return None if t is None else t.to(device)
+
+        return Sample(
+            self.image.to(device), self.spacing, move(self.mask), move(self.labels),
+            move(self.points), self.modality,
+        )
+
+
+@dataclass
+class Pair:
+    """A fixed and a moving sample on the same grid."""
+
+    fixed: Sample
+    moving: Sample
+
+    def to(self, device: torch.device | str) -> Pair:
+        """Return the same pair with its tensors on ``device``."""
+        return Pair(self.fixed.to(device), self.moving.to(device))
+
+    def swapped(self) -> Pair:
+        """Return the pair in the other direction."""
+        return Pair(self.moving, self.fixed)
+
+
+@dataclass
+class Extra:
+    """An additional result of a method.
+
+    ``kind`` says how core writes it: ``field`` (B, ndim, *S) in voxels, ``image`` and ``map``
+    (B, C, *S), ``table`` any 2-D tensor. ``level`` l means a grid 2**l times coarser.
+    """
+
+    tensor: Tensor
+    kind: Literal["field", "image", "map", "table"]
+    level: int = 0
+
+
+@dataclass
+class Prediction:
+    """What a method answers.
+
+    ``displacement`` (B, ndim, *S): in voxels of the pair's grid, component i along tensor axis i,
+    ``warped(x) = moving(x + u(x))``, so it maps fixed points to moving points.
+    ``velocity``: the stationary velocity, same units, if the method has one; core integrates it
+    when there is no displacement. ``affine`` (B, ndim+1, ndim+1): homogeneous, voxel coordinates
+    in tensor axis order, applied *after* the displacement: ``moving(A(x + u(x)))``.
+    ``inverse``: a true inverse of ``displacement``, same form.
+    """
+
+    displacement: Tensor | None = None
+    velocity: Tensor | None = None
+    affine: Tensor | None = None
+    inverse: Tensor | None = None
+    extras: dict[str, Extra] = field(default_factory=dict)
+
+
+def _keep_going(step: int, prediction: Prediction) -> bool:
+    return True
+
+
+def _silent(done: int, total: int) -> None:
+    return None
+
+
+@dataclass
+class Context:
+    """What a method may use while it works.
+
+    ``generator`` is seeded and lives on ``device``: every random number comes from it.
+    ``preview(step, prediction)`` may be called with intermediate results; a False answer asks the
+    method to stop and return what it has. ``report(done, total)`` moves the progress bar.
+    ``optimiser`` names the optimiser whose turn it is in a training step with several, ``step``
+    counts training steps from 0, ``training`` tells a training step from a registration.
+    """
+
+    generator: torch.Generator
+    device: torch.device
+    preview: Callable[[int, Prediction], bool] = _keep_going
+    report: Callable[[int, int], None] = _silent
+    optimiser: str = "main"
+    step: int = 0
+    training: bool = False
