@@ -1,0 +1,47 @@
+"""What a plugin author may import: the light names here, heavy ones in the modules beside.
+
+``regtool.api.nn``, ``.losses``, ``.spatial`` and ``.train`` import torch; this module does not, so
+a plugin's description can use it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from regtool.plugins.description import API_VERSION, CAPABILITIES, Method, Paper, WeightsRef
+from regtool.plugins.exchange import Context, Extra, Pair, Prediction, Sample
+from regtool.plugins.hookspec import hookimpl
+from regtool.plugins.training import Optimiser, Schedule, Stage, StepOutput
+
+if TYPE_CHECKING:
+    from regtool.plugins.options import Field as Field
+    from regtool.plugins.options import Options as Options
+
+__all__ = [
+    "API_VERSION",
+    "CAPABILITIES",
+    "Context",
+    "Extra",
+    "Field",
+    "Method",
+    "Optimiser",
+    "Options",
+    "Pair",
+    "Paper",
+    "Prediction",
+    "Sample",
+    "Schedule",
+    "Stage",
+    "StepOutput",
+    "WeightsRef",
+    "hookimpl",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import pydantic only for a module that defines options, not for every description."""
+    if name in {"Field", "Options"}:
+        from regtool.plugins import options
+
+        return getattr(options, name)
+    raise AttributeError(f"module 'regtool.api' has no attribute {name!r}")

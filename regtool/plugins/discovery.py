@@ -1,0 +1,187 @@
+"""Finds installed methods from package metadata and loads them one entry point at a time.
+
+Listing reads metadata only. Loading a method imports that method's plugin and no other, so a broken
+plugin cannot break another method. Environment variables: ``REGTOOL_LOAD_PLUGINS`` limits what is
+seen to a comma list of methods or distributions (empty: none), ``REGTOOL_STRICT_PLUGINS=1`` turns
+isolation off for plugin authors.
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib import metadata
+
+from regtool.errors import PluginError, UsageError
+from regtool.plugins.description import Method
+from regtool.plugins.loading import load_entry, resolve_import
+
+__all__ = [
+    "GROUP",
+    "Entry",
+    "Failure",
+    "available",
+    "find",
+    "load",
+    "load_all",
+    "names",
+    "resolve_import",
+    "strict",
+    "warn",
+]
+
+GROUP = "regtool.methods"
+
+log = logging.getLogger("regtool.plugins")
+
+
+@dataclass(frozen=True, order=True)
+class Entry:
+    """One installed method as package metadata names it; nothing is imported to know this."""
+
+    name: str
+    value: str
+    distribution: str
+    version: str
+
+    @property
+    def owner(self) -> str:
+        """The distribution and its version, for messages."""
+        return f"{self.distribution} {self.version}"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A method that is installed but could not be loaded."""
+
+    name: str
+    error: PluginError
+
+
+def available() -> list[Entry]:
+    """Return the installed methods sorted by name, from metadata only.
+
+    A distribution seen twice (a symlinked folder, an editable install beside its source tree)
+    counts once. A name that two distributions claim appears once for each of them.
+    """
+    chosen = _limit()
+    found = {entry for entry in _installed() if chosen is None or _listed(entry, chosen)}
+    return sorted(found)
+
+
+def names() -> list[str]:
+    """Return the names of the installed methods, sorted, each once."""
+    return sorted({entry.name for entry in available()})
+
+
+def find(name: str) -> Entry:
+    """Return the entry of one method without importing it.
+
+    Raises UsageError for an unknown name and PluginError when several distributions claim it.
+    """
+    entries = [entry for entry in available() if entry.name == name]
+    if not entries:
+        raise UsageError(_unknown(name))
+    if len(entries) > 1:
+        owners = " and ".join(f"{entry.owner} ({entry.value})" for entry in entries)
+        raise PluginError(
+            f"method '{name}' is claimed by {owners}; uninstall one of them, or choose with "
+            "REGTOOL_LOAD_PLUGINS"
+        )
+    return entries[0]
+
+
+def load(name: str) -> Method:
+    """Import the plugin of one method and return its checked description.
+
+    Raises UsageError for an unknown name, PluginError for a plugin that is broken, clashing or made
+    for a newer regtool; the original exception is the cause.
+    """
+    entry = find(name)
+    return load_entry(entry.name, entry.value, entry.owner, group=GROUP, strict=strict())
+
+
+def load_all() -> tuple[list[Method], list[Failure]]:
+    """Load every installed method; return those that work, sorted by name, and the failures.
+
+    With ``REGTOOL_STRICT_PLUGINS=1`` the first failure is raised instead.
+    """
+    methods: list[Method] = []
+    failures: list[Failure] = []
+    for name in names():
+        try:
+            methods.append(load(name))
+        except PluginError as error:
+            if strict():
+                raise
+            failures.append(Failure(name, error))
+    return methods, failures
+
+
+def warn(failures: Iterable[Failure]) -> None:
+    """Log one warning line for each failure."""
+    for failure in failures:
+        log.warning("skipped: %s", failure.error)
+
+
+def strict() -> bool:
+    """Tell whether ``REGTOOL_STRICT_PLUGINS`` asks for failures instead of warnings."""
+    return os.environ.get("REGTOOL_STRICT_PLUGINS", "").lower() not in {"", "0", "false", "no"}
+
+
+def normalised(name: str) -> str:
+    """Return a distribution's name in the one spelling that packaging tools compare."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _installed() -> list[Entry]:
+    """Every entry of the group, the first distribution of a name on the path winning."""
+    entries: list[Entry] = []
+    seen: set[str] = set()
+    for distribution in metadata.distributions():
+        # Unrelated packages are never parsed: one damaged file elsewhere must not stop regtool.
+        if GROUP not in (distribution.read_text("entry_points.txt") or ""):
+            continue
+        title = distribution.metadata["Name"] or "unnamed distribution"
+        if normalised(title) in seen:
+            continue
+        seen.add(normalised(title))
+        version = distribution.metadata["Version"] or "of unknown version"
+        entries += [Entry(n, value, title, version) for n, value in _pairs(distribution, title)]
+    return entries
+
+
+def _pairs(distribution: metadata.Distribution, title: str) -> list[tuple[str, str]]:
+    try:
+        points = distribution.entry_points
+    except Exception as error:  # whatever the parser makes of a damaged file
+        log.warning("skipped: the entry points of %s are unreadable: %s", title, error)
+        return []
+    return [(point.name, point.value) for point in points if point.group == GROUP]
+
+
+def _limit() -> set[str] | None:
+    text = os.environ.get("REGTOOL_LOAD_PLUGINS")
+    if text is None:
+        return None
+    return {normalised(part.strip()) for part in text.split(",") if part.strip()}
+
+
+def _listed(entry: Entry, chosen: set[str]) -> bool:
+    return normalised(entry.name) in chosen or normalised(entry.distribution) in chosen
+
+
+def _unknown(name: str) -> str:
+    """The sentence for a method that is not there, with the nearest name that is."""
+    if any(entry.name == name for entry in _installed()):
+        return f"method '{name}' is installed but left out by REGTOOL_LOAD_PLUGINS; add it there"
+    known = names()
+    if not known:
+        return f"unknown method '{name}': no method is installed; reinstall regtool"
+    near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    return f"unknown method '{name}'; {hint}`regtool methods` lists the installed ones"

@@ -1,0 +1,134 @@
+"""Typed options of a method: the base class, their listing, and ``--set name=value``."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
+
+from regtool.errors import UsageError
+
+__all__ = ["Field", "OptionInfo", "Options", "describe_options", "parse_options"]
+
+
+class Options(BaseModel):
+    """Base of a method's options: unknown names are refused, values are checked and frozen.
+
+    Give every field a default and a description: ``steps: int = Field(20, ge=1, description=…)``.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+@dataclass(frozen=True)
+class OptionInfo:
+    """One option as a user sees it: name, type in words, default as JSON data, explanation."""
+
+    name: str
+    type: str
+    default: Any
+    help: str
+
+
+def describe_options(options: type[BaseModel]) -> list[OptionInfo]:
+    """Return the fields of an options class in their order."""
+    defaults = options.model_construct().model_dump(mode="json", warnings=False)
+    return [
+        OptionInfo(name, _words(field), defaults.get(name), field.description or "")
+        for name, field in options.model_fields.items()
+    ]
+
+
+def parse_options(
+    options: type[BaseModel], settings: Iterable[str] | Mapping[str, Any], method: str = ""
+) -> Any:
+    """Return ``options`` built from ``name=value`` texts, or from a mapping of values.
+
+    A comma separates the values of a sequence; ``none`` is the absent value. The last of repeated
+    names wins. Raises UsageError naming the option, what is wrong and what is accepted.
+    """
+    where = f" of method '{method}'" if method else ""
+    values: dict[str, Any] = {}
+    items = settings.items() if isinstance(settings, Mapping) else map(_split, settings)
+    for name, value in items:
+        field = options.model_fields.get(name)
+        if field is None:
+            raise UsageError(_unknown(name, where, options))
+        values[name] = _from_text(value, field) if isinstance(value, str) else value
+    try:
+        return options(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]) if first["loc"] else "?"
+        field = options.model_fields.get(name)
+        accepted = f" ({_words(field)})" if field else ""
+        message = first["msg"].removeprefix("Value error, ")
+        given = values.get(name)
+        raise UsageError(f"option '{name}'{where}{accepted}: {given!r}: {message}") from error
+
+
+def _split(setting: str) -> tuple[str, str]:
+    name, separator, value = setting.partition("=")
+    if not separator or not name.strip():
+        raise UsageError(f"--set {setting}: write it as name=value")
+    return name.strip().replace("-", "_"), value.strip()
+
+
+def _from_text(text: str, field: FieldInfo) -> Any:
+    """Undo what the command line cannot express: absent values and sequences."""
+    kinds = _alternatives(field.annotation)
+    if type(None) in kinds and text.lower() == "none":
+        return None
+    if any(typing.get_origin(kind) in (tuple, list) for kind in kinds):
+        return [part.strip() for part in text.strip("[]()").split(",") if part.strip()]
+    return text
+
+
+def _alternatives(annotation: Any) -> tuple[Any, ...]:
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return typing.get_args(annotation)
+    return (annotation,)
+
+
+def _words(field: FieldInfo) -> str:
+    """The type and the bounds of one field in words: ``float, >= 0``, ``a|b``, ``int or none``."""
+    kinds = " or ".join(_kind(kind) for kind in _alternatives(field.annotation))
+    return ", ".join([kinds, *_bounds(field.metadata)])
+
+
+def _kind(annotation: Any) -> str:
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Literal:
+        return "|".join(map(str, arguments))
+    if origin in (tuple, list):
+        inner = [_kind(argument) for argument in arguments if argument is not Ellipsis]
+        return ",".join(inner) + (",..." if Ellipsis in arguments or origin is list else "")
+    if annotation is type(None):
+        return "none"
+    return getattr(annotation, "__name__", str(annotation))
+
+
+def _bounds(constraints: Iterable[Any]) -> list[str]:
+    signs = (("ge", ">="), ("gt", ">"), ("le", "<="), ("lt", "<"), ("multiple_of", "multiple of"))
+    return [
+        f"{sign} {re.sub(r'[.]0$', '', str(getattr(c, attribute)))}"
+        for attribute, sign in signs
+        for c in constraints
+        if getattr(c, attribute, None) is not None
+    ]
+
+
+def _unknown(name: str, where: str, options: type[BaseModel]) -> str:
+    known = list(options.model_fields)
+    if not known:
+        return f"unknown option '{name}': the method{where.removeprefix(' of method')} has none"
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"
+    return f"unknown option '{name}'{where}; {hint}"
