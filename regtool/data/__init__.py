@@ -1,0 +1,1 @@
+"""Data: pairs tables, dataset readers, phantoms, augmentation."""

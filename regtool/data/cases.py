@@ -1,0 +1,60 @@
+"""What a data reader hands over: paths of images and pairs, nothing loaded."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[str, ...] = get_args(Split)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One image and what belongs to it.
+
+    ``frame`` counts from 0 and picks one volume of a 4-D ``image``; None for ordinary files.
+    """
+
+    image: Path
+    labels: Path | None = None
+    mask: Path | None = None
+    points: Path | None = None
+    modality: str | None = None
+    frame: int | None = None
+
+
+@dataclass(frozen=True)
+class PairCase:
+    """A pair to register: ``name`` is unique within its source and safe as a file name.
+
+    ``subject`` is the unit of splitting: pairs of one subject never lie in two splits.
+    """
+
+    name: str
+    fixed: Case
+    moving: Case
+    split: Split
+    subject: str
+
+
+def assign_splits(subjects: Iterable[str], val: float = 0.1, test: float = 0.0) -> dict[str, Split]:
+    """Split subjects in a way that depends on nothing but their names.
+
+    Subjects are ranked by the SHA-256 of their names; the first ``val`` share (at least one of two
+    or more) becomes validation, the next ``test`` share test, the rest training.
+    """
+    ranked = sorted(set(subjects), key=lambda s: hashlib.sha256(s.encode()).hexdigest())
+    count_val = 0 if val <= 0 or len(ranked) < 2 else max(1, round(val * len(ranked)))
+    count_test = round(test * len(ranked))
+    held_out: dict[str, Split] = dict.fromkeys(ranked[: count_val + count_test], "test")
+    held_out.update(dict.fromkeys(ranked[:count_val], "val"))
+    return {subject: held_out.get(subject, "train") for subject in ranked}
+
+
+def only(pairs: Iterable[PairCase], split: Split) -> list[PairCase]:
+    """The pairs of one split, in their order."""
+    return [p for p in pairs if p.split == split]

@@ -1,0 +1,42 @@
+"""From what follows ``--data`` to a list of pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from regtool.data.acdc import read_acdc
+from regtool.data.cases import PairCase
+from regtool.data.pairs_table import read_pairs
+from regtool.errors import InputError, UsageError
+
+READERS: dict[str, Callable[[str], list[PairCase]]] = {
+    "acdc": read_acdc,
+    "pairs": read_pairs,
+}
+"""Name before the colon of ``READER:PATH`` to the function that reads the rest."""
+
+TABLES = (".csv", ".tsv")
+
+
+def open_data(spec: str) -> list[PairCase]:
+    """The pairs of ``READER:PATH``, of a table (``pairs.csv``) or of ``phantom[:KIND?n=8&seed=0]``.
+
+    Nothing but the existence of files is checked. Pairs come in a fixed order with unique names.
+    Raises UsageError for an unknown reader, InputError for what the reader cannot read.
+    """
+    reader, colon, rest = spec.partition(":")
+    if spec.lower().endswith(TABLES) and reader not in READERS:
+        return read_pairs(spec)
+    if reader not in READERS or (not colon and reader != "phantom"):
+        known = ", ".join(f"{name}:…" for name in sorted(READERS))
+        place = (
+            " (is that a folder? name its format, as in acdc:FOLDER)"
+            if (Path(spec).expanduser().exists())
+            else ""
+        )
+        raise UsageError(f"--data {spec}: expected {known} or a table ending in .csv{place}")
+    pairs = READERS[reader](rest)
+    if not pairs:
+        raise InputError(f"--data {spec}: no pairs found")
+    return pairs
