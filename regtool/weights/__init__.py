@@ -1,0 +1,21 @@
+"""Find, check and load the weights of a method."""
+
+from __future__ import annotations
+
+from regtool.weights.files import file_sha256, read_config, read_header
+from regtool.weights.places import WEIGHTS_DIR_VARIABLE
+from regtool.weights.resolve import ResolvedWeights, locate, resolve
+from regtool.weights.state import load_into, load_state, network_differences
+
+__all__ = [
+    "WEIGHTS_DIR_VARIABLE",
+    "ResolvedWeights",
+    "file_sha256",
+    "load_into",
+    "load_state",
+    "locate",
+    "network_differences",
+    "read_config",
+    "read_header",
+    "resolve",
+]

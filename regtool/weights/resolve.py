@@ -1,0 +1,270 @@
+"""From what the user asked for to checked files: which weights, where from, with which hash."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from regtool.errors import WeightsError
+from regtool.plugins.description import Method, WeightsRef
+from regtool.weights import hub
+from regtool.weights.files import SCHEMA, file_sha256, read_config, read_header
+from regtool.weights.places import (
+    WEIGHTS_DIR_VARIABLE,
+    Found,
+    Source,
+    at_path,
+    in_directory,
+    local,
+    weights_dir,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class ResolvedWeights:
+    """Weights that were found and checked.
+
+    ``source`` says where from: ``none`` (an untrained network; no files), ``path`` (given by the
+    user), ``directory`` (REGTOOL_WEIGHTS_DIR), ``shipped`` (with the plugin), ``cache`` or ``hub``.
+    ``config`` is the parsed config.json, or for ``none`` the preset in the same form. ``pinned``
+    tells whether ``sha256`` was compared with the method's description. ``warnings`` are for the
+    user. ``revision`` is the full commit for files from the Hub.
+    """
+
+    method: str
+    name: str | None
+    source: Source
+    config: dict[str, Any]
+    model: Path | None = None
+    hub: str | None = None
+    revision: str | None = None
+    sha256: str | None = None
+    pinned: bool = False
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def folder(self) -> Path | None:
+        """Folder of the model file; None for an untrained network."""
+        return None if self.model is None else self.model.parent
+
+    def load(self) -> dict[str, Tensor] | None:
+        """Tensors by name, half precision widened to float32; None for an untrained network."""
+        from regtool.weights.state import load_state
+
+        return None if self.model is None else load_state(self.model)
+
+    def load_into(self, network: nn.Module) -> None:
+        """Load strictly into ``network``; an untrained one keeps its initial values.
+
+        Raises WeightsError naming the first differences in names and shapes.
+        """
+        from regtool.weights.state import load_into
+
+        if self.model is not None:
+            load_into(network, self.model)
+
+    def record(self) -> dict[str, Any]:
+        """What belongs into the record of a registration."""
+        return {
+            "name": self.name,
+            "source": self.source,
+            "path": None if self.model is None else str(self.model),
+            "hub": self.hub,
+            "revision": self.revision,
+            "sha256": self.sha256,
+            "pinned": self.pinned,
+        }
+
+
+def resolve(
+    method: Method,
+    spec: str | None,
+    ndim: int,
+    *,
+    offline: bool = False,
+    patience: hub.Patience = hub.HURRIED,
+    endpoint: str | None = None,
+    cache_dir: Path | None = None,
+) -> ResolvedWeights:
+    """Find and check the weights of ``method`` for images of ``ndim`` dimensions.
+
+    ``spec``: None (the method's first weights of that dimension), ``none`` (untrained), a name of
+    the method's, ``hub:org/repo@revision``, or a path to a folder or safetensors file. A name is
+    looked up in REGTOOL_WEIGHTS_DIR, with the plugin, in the Hub cache at the pinned commit
+    (without a request), on the Hub. ``offline`` forbids requests, as HF_HUB_OFFLINE does.
+    Raises WeightsError (nothing found, damaged, made for something else), UsageError (a malformed
+    ``hub:`` reference), PluginError (a description that pins no full commit).
+    """
+    if spec == "none" or (spec is None and not method.weights and method.recipe is None):
+        return _untrained(method, ndim)
+    reach = _Reach(offline, patience, endpoint, cache_dir)
+    if spec is None:
+        return _by_reference(method, _default(method, ndim), ndim, reach)
+    if spec.startswith("hub:"):
+        return _by_hub(method, spec, ndim, reach)
+    for ref in method.weights:
+        if ref.name == spec:
+            return _by_reference(method, ref, ndim, reach)
+    found = in_directory(spec) or at_path(method, spec)
+    return _checked(method, None, found, ndim)
+
+
+@dataclass(frozen=True)
+class _Reach:
+    offline: bool
+    patience: hub.Patience
+    endpoint: str | None
+    cache_dir: Path | None
+
+
+def locate(
+    method: Method, ref: WeightsRef, cache_dir: Path | None = None
+) -> tuple[Source, Path] | None:
+    """Where the files of named weights are on this machine, unchecked and without any request.
+
+    Returns the source and the model file, or None.
+    """
+    found = local(method, ref, cache_dir)
+    return None if found is None else (found.source, found.model)
+
+
+def _default(method: Method, ndim: int) -> WeightsRef:
+    for ref in method.weights:
+        if ref.ndim == ndim:
+            return ref
+    have = ", ".join(f"{ref.name} ({ref.ndim}-D)" for ref in method.weights)
+    raise WeightsError(
+        f"method '{method.name}' has no weights for {ndim}-D images"
+        + (f" (only {have})" if have else "")
+        + f"; train some with 'regtool train -m {method.name}' and give their folder with --weights"
+    )
+
+
+def _untrained(method: Method, ndim: int) -> ResolvedWeights:
+    for name, preset in method.presets.items():
+        if preset.get("ndim", ndim) == ndim:
+            config = {
+                "schema": SCHEMA, "method": method.name, "api": method.api, "name": None,
+                "network": {}, "preparation": {}, **preset, "ndim": ndim, "preset": name,
+            }  # fmt: skip
+            config.pop("training", None)
+            return ResolvedWeights(method.name, None, "none", config)
+    raise WeightsError(f"method '{method.name}' has no preset for {ndim}-D images")
+
+
+def _by_reference(method: Method, ref: WeightsRef, ndim: int, reach: _Reach) -> ResolvedWeights:
+    if ref.ndim != ndim:
+        raise WeightsError(
+            f"weights '{ref.name}' are for {ref.ndim}-D images, these images are {ndim}-D"
+        )
+    found = local(method, ref, reach.cache_dir)
+    if found is None:
+        found = _from_hub(ref, reach)
+    return _checked(method, ref, found, ndim)
+
+
+def _from_hub(ref: WeightsRef, reach: _Reach) -> Found:
+    missing = f"weights '{ref.name}' are not on this machine"
+    if ref.hub is None or ref.revision is None:
+        raise WeightsError(
+            f"{missing} and not published on the Hub; put their folder into "
+            f"{weights_dir()}, or give it with --weights PATH"
+        )
+    help_ = (
+        f"on a machine with internet run 'regtool weights pull {ref.name} --to FOLDER', copy "
+        f"FOLDER here and set {WEIGHTS_DIR_VARIABLE}=FOLDER"
+    )
+    files = _download(ref.hub, ref.revision, reach, missing, help_)
+    return Found("hub", files.config, files.model, ref.hub, files.revision)
+
+
+def _download(
+    repository: str, revision: str, reach: _Reach, missing: str, help_: str
+) -> hub.HubFiles:
+    if reach.offline or hub.is_offline():
+        raise WeightsError(f"{missing}, and requests are switched off (offline); {help_}")
+    try:
+        return hub.download(
+            repository, revision, patience=reach.patience, endpoint=reach.endpoint,
+            cache_dir=reach.cache_dir,
+        )  # fmt: skip
+    except WeightsError as error:
+        raise WeightsError(f"{missing}; {error}; {help_}") from error
+
+
+def _by_hub(method: Method, spec: str, ndim: int, reach: _Reach) -> ResolvedWeights:
+    repository, revision = hub.parse_hub(spec)
+    pinned = bool(hub.FULL_COMMIT.fullmatch(revision))
+    files = hub.cached(repository, revision, reach.cache_dir)
+    online = not reach.offline and not hub.is_offline()
+    if files is None or (online and not pinned):
+        help_ = (
+            f"on a machine with internet run 'regtool weights pull {spec} --to FOLDER', copy "
+            "FOLDER here and give its subfolder with --weights"
+        )
+        try:
+            files = _download(repository, revision, reach, f"{spec}: not on this machine", help_)
+        except WeightsError:
+            if files is None:
+                raise
+    source: Source = "hub" if files.fetched else "cache"
+    found = Found(source, files.config, files.model, repository, files.revision)
+    ref = next(
+        (r for r in method.weights if (r.hub, r.revision) == (repository, files.revision)), None
+    )
+    warnings = () if pinned else (_unpinned(repository, revision, files),)
+    return _checked(method, ref, found, ndim, warnings)
+
+
+def _unpinned(repository: str, revision: str, files: hub.HubFiles) -> str:
+    stale = "" if files.fetched else " (as cached; it may have moved since)"
+    return (
+        f"'{revision}' of {repository} is not pinned and can change; it is now {files.revision}"
+        f"{stale}; write hub:{repository}@{files.revision} to keep these weights"
+    )
+
+
+def _checked(
+    method: Method,
+    ref: WeightsRef | None,
+    found: Found,
+    ndim: int,
+    warnings: tuple[str, ...] = (),
+) -> ResolvedWeights:
+    config = read_config(found.config, method, ndim)
+    digest = file_sha256(found.model)
+    pin = (ref.sha256 if ref is not None else "") or None
+    wanted = pin
+    if wanted is None and found.source in ("cache", "hub"):
+        wanted = hub.stored_hash(found.model)
+    if wanted is not None and digest != wanted.lower():
+        raise WeightsError(_mismatch(ref, found, digest, wanted))
+    read_header(found.model)
+    return ResolvedWeights(
+        method=method.name,
+        name=ref.name if ref is not None else config.get("name") or found.model.parent.name,
+        source=found.source,
+        config=config,
+        model=found.model,
+        hub=found.hub,
+        revision=found.revision,
+        sha256=digest,
+        pinned=pin is not None,
+        warnings=warnings,
+    )
+
+
+def _mismatch(ref: WeightsRef | None, found: Found, digest: str, wanted: str) -> str:
+    what = (
+        f"{found.model}: not the expected weights (sha256 {digest[:12]}…, expected {wanted[:12]}…)"
+    )
+    if found.source in ("cache", "hub"):
+        spec = ref.name if ref is not None else f"hub:{found.hub}@{found.revision}"
+        return f"{what}; the download is damaged, replace it with 'regtool weights pull {spec}'"
+    if found.source == "shipped":
+        return f"{what}; the installation is damaged, reinstall the plugin"
+    return f"{what}; replace the folder, or use it as it is with --weights {found.model.parent}"
