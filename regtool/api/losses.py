@@ -1,0 +1,23 @@
+"""Losses for plugins, each a pure function that returns a scalar; imports torch."""
+
+from __future__ import annotations
+
+from regtool.losses.dice import one_hot, soft_dice, soft_dice_maps
+from regtool.losses.kl import velocity_kl
+from regtool.losses.mse import mse
+from regtool.losses.ncc import local_ncc, local_ncc_map
+from regtool.losses.reduce import masked_mean
+from regtool.losses.smoothness import bending_energy, diffusion
+
+__all__ = [
+    "bending_energy",
+    "diffusion",
+    "local_ncc",
+    "local_ncc_map",
+    "masked_mean",
+    "mse",
+    "one_hot",
+    "soft_dice",
+    "soft_dice_maps",
+    "velocity_kl",
+]

@@ -1,0 +1,36 @@
+"""Everything a training recipe is written with, in one place; imports torch."""
+
+from __future__ import annotations
+
+from regtool.api.losses import (
+    bending_energy,
+    diffusion,
+    local_ncc,
+    masked_mean,
+    mse,
+    soft_dice,
+    velocity_kl,
+)
+from regtool.api.spatial import integrate, warp
+from regtool.plugins.exchange import Context, Pair, Prediction, Sample
+from regtool.plugins.training import Optimiser, Schedule, Stage, StepOutput
+
+__all__ = [
+    "Context",
+    "Optimiser",
+    "Pair",
+    "Prediction",
+    "Sample",
+    "Schedule",
+    "Stage",
+    "StepOutput",
+    "bending_energy",
+    "diffusion",
+    "integrate",
+    "local_ncc",
+    "masked_mean",
+    "mse",
+    "soft_dice",
+    "velocity_kl",
+    "warp",
+]
