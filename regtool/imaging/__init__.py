@@ -1,0 +1,1 @@
+"""Checked reading, atomic writing, transform files, resampling and initial alignment."""

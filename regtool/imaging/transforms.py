@@ -1,0 +1,157 @@
+"""Transform files: displacement fields as NIfTI, affine matrices and chains as ITK files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from regtool.errors import GeometryError, InputError
+from regtool.imaging.nifti_write import header_for, write_nifti
+from regtool.imaging.reading import check_file, grid_of, read_image, sitk_image
+from regtool.spatial.grid import Grid
+
+Matrix = NDArray[np.float64]
+Field = tuple[NDArray[np.float32], Grid]
+Transform = Matrix | Field
+"""A homogeneous world matrix (LPS mm), or a field (*S, ndim) in LPS mm with its grid."""
+
+VECTOR_INTENT = 1007
+LINEAR_SUFFIXES = (".mat", ".tfm", ".txt", ".h5", ".hdf5", ".xfm")
+
+
+def write_field(path: str | Path, field: NDArray[Any], grid: Grid, one_slice: bool = False) -> None:
+    """Write a displacement field (*grid.shape, ndim), LPS mm, as 5-D NIfTI of intent 1007.
+
+    On disk (X,Y,Z,1,3) or (X,Y,1,1,2), float32; a one-slice 3-D grid gives (X,Y,1,1,3), which
+    ``one_slice`` asserts. sform and qform are both set.
+    Raises ValueError when shapes disagree.
+    """
+    if field.shape != (*grid.shape, grid.ndim):
+        raise ValueError(f"field {field.shape} does not fit grid {grid.shape}")
+    if one_slice and not (grid.ndim == 3 and grid.size[2] == 1):
+        raise ValueError(f"grid of size {grid.size} is not one slice of a volume")
+    header = header_for(grid, np.dtype(np.float32))
+    spatial = grid.size if grid.ndim == 3 else (*grid.size, 1)
+    header.set_data_shape((*spatial, 1, grid.ndim))
+    header["intent_code"] = VECTOR_INTENT
+    header["pixdim"][4:6] = 1
+    values = np.ascontiguousarray(np.moveaxis(field, -1, 0), dtype=np.float32)
+    write_nifti(path, values, header)
+
+
+def read_field(path: str | Path) -> Field:
+    """Read a displacement field: (*S, ndim) float32, LPS mm, and its grid.
+
+    (X,Y,1,1,3) is a field on one slice of a volume, which ITK alone would read as 2-D. Intent
+    1006 holds RAS components, which are turned to LPS as ITK does; other intents are refused.
+    Raises InputError for a file that is not a field, GeometryError for a wrong dimension.
+    """
+    volume = read_image(path, allow=("vector", "series", "scalar", "rgb"))
+    if volume.kind != "vector":
+        raise InputError(
+            f"{volume.name}: not a displacement field; expected a 5-D NIfTI (X,Y,Z,1,3) or "
+            "(X,Y,1,1,2) with intent 1007 and LPS mm"
+        )
+    components = volume.array.shape[-1]
+    if components != volume.ndim:
+        raise GeometryError(
+            f"{volume.name}: {components} components on a {volume.ndim}-D grid; a displacement "
+            "field has one component for each dimension"
+        )
+    field = np.ascontiguousarray(volume.array, dtype=np.float32)
+    if volume.header.intent == 1006:
+        field[..., :2] *= -1
+    return field, volume.grid
+
+
+def write_affine(path: str | Path, matrix: Matrix) -> None:
+    """Write a homogeneous world matrix (LPS mm, fixed to moving points) as an ITK affine."""
+    sitk.WriteTransform(affine_to_sitk(matrix), str(path))
+
+
+def read_affine(path: str | Path, ndim: int | None = None) -> Matrix:
+    """Read any linear ITK transform as a homogeneous matrix (ndim+1, ndim+1), LPS mm.
+
+    Raises InputError when the file is not a linear transform, GeometryError when it is not of
+    dimension ``ndim``.
+    """
+    transform = _read_itk(check_file(path))
+    if not transform.IsLinear():
+        raise InputError(f"{path}: not a linear transform ({transform.GetName()})")
+    if ndim is not None and transform.GetDimension() != ndim:
+        raise GeometryError(f"{path}: a {transform.GetDimension()}-D transform for {ndim}-D images")
+    return _matrix_of(transform)
+
+
+def read_transforms(path: str | Path) -> list[Transform]:
+    """Read any transform file: the list in the order that ``resample`` takes.
+
+    A NIfTI, NRRD or MetaImage field, a linear ITK transform, or a composite of these (.h5).
+    Raises InputError or GeometryError as ``read_field`` and ``read_affine``.
+    """
+    file = check_file(path)
+    if not file.name.lower().endswith(LINEAR_SUFFIXES):
+        return [read_field(file)]
+    return _parts(file, _read_itk(file))
+
+
+def write_composite(path: str | Path, affine: Matrix, field: NDArray[Any], grid: Grid) -> None:
+    """Write ``A(x + u(x))`` as one ITK composite transform (.h5)."""
+    sitk.WriteTransform(to_sitk_transform([(field, grid), affine], grid.ndim), str(path))
+
+
+def affine_to_sitk(matrix: Matrix) -> sitk.AffineTransform:
+    """The ITK affine transform of a homogeneous matrix."""
+    ndim = matrix.shape[0] - 1
+    transform = sitk.AffineTransform(ndim)
+    transform.SetMatrix([float(v) for v in np.asarray(matrix)[:-1, :-1].ravel()])
+    transform.SetTranslation([float(v) for v in np.asarray(matrix)[:-1, -1]])
+    return transform
+
+
+def to_sitk_transform(transforms: Sequence[Transform], ndim: int) -> sitk.CompositeTransform:
+    """The ITK composite of a list in ``resample`` order; an empty list is the identity."""
+    composite = sitk.CompositeTransform(ndim)
+    for transform in reversed(transforms):  # ITK applies the one added last first
+        if isinstance(transform, tuple):
+            image = sitk_image(transform[0].astype(np.float64), transform[1], vector=True)
+            composite.AddTransform(sitk.DisplacementFieldTransform(image))
+        else:
+            composite.AddTransform(affine_to_sitk(transform))
+    return composite
+
+
+def _read_itk(path: Path) -> sitk.Transform:
+    try:
+        return sitk.ReadTransform(str(path))
+    except RuntimeError:
+        raise InputError(f"{path}: not an ITK transform file (.mat, .tfm, .txt, .h5)") from None
+
+
+def _matrix_of(transform: sitk.Transform) -> Matrix:
+    """Evaluate a linear transform at the origin and the unit points."""
+    ndim = transform.GetDimension()
+    shift = np.asarray(transform.TransformPoint([0.0] * ndim))
+    matrix = np.eye(ndim + 1)
+    for axis, unit in enumerate(np.eye(ndim)):
+        matrix[:-1, axis] = np.asarray(transform.TransformPoint(unit.tolist())) - shift
+    matrix[:-1, -1] = shift
+    return matrix
+
+
+def _parts(path: Path, transform: sitk.Transform) -> list[Transform]:
+    if transform.IsLinear():
+        return [_matrix_of(transform)]
+    if transform.GetTransformEnum() == sitk.sitkComposite:
+        composite = sitk.CompositeTransform(transform)
+        inner = [composite.GetNthTransform(i) for i in range(composite.GetNumberOfTransforms())]
+        return [part for one in reversed(inner) for part in _parts(path, one)]
+    if transform.GetTransformEnum() == sitk.sitkDisplacementField:
+        image = sitk.DisplacementFieldTransform(transform).GetDisplacementField()
+        return [(sitk.GetArrayFromImage(image).astype(np.float32), grid_of(image))]
+    raise InputError(f"{path}: unsupported transform {transform.GetName()}")
