@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def velocity_kl(mean: Tensor, log_variance: Tensor, prior: float = 10.0) -> Tensor:
-    """KL of ``N(mean, diag(exp(log_variance)))`` from the prior with precision ``prior * Laplacian``.
+    """KL of ``N(mean, exp(log_variance))`` from the prior of precision ``prior * Laplacian``.
 
     ``0.5 * ndim * (mean(prior * D * exp(logvar) - logvar) + prior * P)``: D is the number of grid
     neighbours of a voxel, ``P = 0.5 *`` the mean over axes of the mean squared neighbour difference

@@ -14,9 +14,9 @@ def dice(
 ) -> dict[int, float]:
     """``2 |A and B| / (|A| + |B|)`` of every label, by label.
 
-    Label maps of one shape, NumPy arrays or CPU tensors. ``labels`` defaults to the non-zero ones of
-    either map. A label that is empty in both is left out (not 1, not 0: METHODS 2.5); one that is
-    empty in a single map scores 0. Raises ValueError when the shapes differ.
+    Label maps of one shape, NumPy arrays or CPU tensors. ``labels`` defaults to the non-zero ones
+    of either map. A label that is empty in both is left out (not 1, not 0: METHODS 2.5); one that
+    is empty in a single map scores 0. Raises ValueError when the shapes differ.
     """
     a, b = _pair(fixed, moving)
     values, index = np.unique(np.concatenate([a.reshape(-1), b.reshape(-1)]), return_inverse=True)

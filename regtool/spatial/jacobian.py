@@ -48,8 +48,8 @@ def field_jacobian(field: Tensor | NDArray[Any], grid: Grid) -> Tensor:
 
     ``field`` (*grid.shape, ndim) in LPS mm, components (x, y, z), as written to the field file.
     Returns (*grid.shape), float64 for float64 fields, else float32. The direction matrix counts:
-    with index differences G, ``det(I + G inv(D S))`` equals ``det(I + inv(D S) G)``, so the field is
-    turned into index displacements first. ITK 5.4's own filter leaves the direction out and is
+    with index differences G, ``det(I + G inv(D S))`` equals ``det(I + inv(D S) G)``, so the field
+    is turned into index displacements first. ITK 5.4's own filter leaves the direction out and is
     wrong on every flipped grid (ANCHORS 6.5, ITK issue 5358).
     """
     u = torch.as_tensor(np.ascontiguousarray(field) if isinstance(field, np.ndarray) else field)
