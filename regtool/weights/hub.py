@@ -24,6 +24,7 @@ _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _REVISION = re.compile(r"[\w][\w./-]*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _BUSY = frozenset({408, 429, 500, 502, 503, 504})
+_PORTS = {"https": 443, "socks5": 1080, "socks5h": 1080}
 _HEAD_TIMEOUT = 10.0
 _LONGEST_WAIT = 8.0
 
@@ -135,9 +136,26 @@ def download(
 
     if force:
         _drop_bare_copies(repository, commit, cache_dir)
-    config = _explained(lambda: fetch(CONFIG_FILE), where)
-    model = _explained(lambda: fetch(MODEL_FILE), where)
+    config = explained(lambda: fetch(CONFIG_FILE), where)
+    model = explained(lambda: fetch(MODEL_FILE), where)
     return HubFiles(config, model, commit, fetched=True)
+
+
+def require_endpoint() -> None:
+    """Raise WeightsError unless something listens at the Hub's address."""
+    from huggingface_hub import constants
+
+    _probe(constants.ENDPOINT, PATIENT.connect)
+
+
+def check_published(repository: str, commit: str, digest: str) -> None:
+    """Raise WeightsError if the Hub says that its model file has another SHA-256."""
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+
+    url = hf_hub_url(repository, MODEL_FILE, revision=commit)
+    etag = explained(lambda: get_hf_file_metadata(url, timeout=_HEAD_TIMEOUT).etag, repository)
+    if etag and _SHA256.fullmatch(etag) and etag != digest:
+        raise WeightsError(f"{repository}@{commit}: the published file is damaged; push it again")
 
 
 def _drop_bare_copies(repository: str, commit: str, cache_dir: Path | None) -> None:
@@ -157,10 +175,12 @@ def _probe(endpoint: str, seconds: float) -> None:
     """Raise WeightsError unless something listens at the endpoint (or at the proxy to it)."""
     from urllib.request import getproxies, proxy_bypass
 
-    url = urlsplit(endpoint)
-    proxy = getproxies().get(url.scheme)
+    url, proxies = urlsplit(endpoint), getproxies()
+    proxy = proxies.get(url.scheme) or proxies.get("all")
     target = urlsplit(proxy) if proxy and not proxy_bypass(url.netloc) else url
-    host, port = target.hostname, target.port or (443 if target.scheme == "https" else 80)
+    host, port = target.hostname, target.port or _PORTS.get(target.scheme, 80)
+    if not host and target is not url:
+        return  # a proxy spelt in a way that only the client may understand
     if not host:
         raise WeightsError(f"the Hub cannot be reached ('{endpoint}' is no address)")
     outcome: list[str] = []
@@ -186,7 +206,7 @@ def _commit_of(repository: str, revision: str, endpoint: str, patience: Patience
 
     where = f"{repository}@{revision}"
     url = hf_hub_url(repository, MODEL_FILE, revision=revision, endpoint=endpoint)
-    metadata = _explained(
+    metadata = explained(
         lambda: _patiently(
             lambda: get_hf_file_metadata(url, timeout=_HEAD_TIMEOUT, endpoint=endpoint),
             patience.waits,
@@ -220,8 +240,8 @@ def _patiently(request: Callable[[], Any], waits: tuple[float, ...]) -> Any:
     return request()
 
 
-def _explained(request: Callable[[], Any], where: str) -> Any:
-    """Run a client call, and say in a few words why it failed.
+def explained(request: Callable[[], Any], where: str) -> Any:
+    """Run a call of the Hub client; WeightsError says in a few words why it failed.
 
     The client's exceptions share no base class across its versions and HTTP libraries.
     """

@@ -59,7 +59,7 @@ def pin(method: Method, ref: WeightsRef) -> tuple[str, str]:
 
 
 def in_directory(name: str) -> Found | None:
-    """Files in ``REGTOOL_WEIGHTS_DIR/<name>/``; a folder there without weights is a WeightsError."""
+    """Files in ``REGTOOL_WEIGHTS_DIR/<name>/``; WeightsError for a folder without weights."""
     top = os.environ.get(WEIGHTS_DIR_VARIABLE)
     if not top or not _NAME.fullmatch(name):
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -149,11 +150,18 @@ def _untrained(method: Method, ndim: int) -> ResolvedWeights:
         if preset.get("ndim", ndim) == ndim:
             config = {
                 "schema": SCHEMA, "method": method.name, "api": method.api, "name": None,
-                "network": {}, "preparation": {}, **preset, "ndim": ndim, "preset": name,
+                "network": _plain(preset.get("network", {})), "ndim": ndim, "preset": name,
+                "preparation": _plain(preset.get("preparation", {})),
             }  # fmt: skip
-            config.pop("training", None)
             return ResolvedWeights(method.name, None, "none", config)
     raise WeightsError(f"method '{method.name}' has no preset for {ndim}-D images")
+
+
+def _plain(value: Any) -> Any:
+    """Dictionaries and lists for the read-only mappings and tuples of a preset."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def _by_reference(method: Method, ref: WeightsRef, ndim: int, reach: _Reach) -> ResolvedWeights:
@@ -262,9 +270,17 @@ def _mismatch(ref: WeightsRef | None, found: Found, digest: str, wanted: str) ->
     what = (
         f"{found.model}: not the expected weights (sha256 {digest[:12]}…, expected {wanted[:12]}…)"
     )
-    if found.source in ("cache", "hub"):
-        spec = ref.name if ref is not None else f"hub:{found.hub}@{found.revision}"
+    spec = ref.name if ref is not None else f"hub:{found.hub}@{found.revision}"
+    if found.source == "hub":
+        return (
+            f"{what}; damaged on the way, or other than pinned on the Hub: try "
+            f"'regtool weights pull {spec}', and tell its authors if that fails too"
+        )
+    if found.source == "cache":
         return f"{what}; the download is damaged, replace it with 'regtool weights pull {spec}'"
     if found.source == "shipped":
-        return f"{what}; the installation is damaged, reinstall the plugin"
+        return (
+            f"{what}; the installation is damaged, reinstall the plugin "
+            "(in a source checkout: correct sha256 in its description)"
+        )
     return f"{what}; replace the folder, or use it as it is with --weights {found.model.parent}"

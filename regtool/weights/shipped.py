@@ -43,9 +43,24 @@ def find(method: Method, name: str) -> tuple[Path, Path] | None:
     return _in_checkout(package, name) if isinstance(package, Path) else None
 
 
+def checkout_package(method: Method) -> Path | None:
+    """Folder of a method's package if that lies in a source checkout, else None."""
+    try:
+        package = importlib.resources.files(plugin_package(method))
+    except (ImportError, TypeError, ValueError):
+        return None
+    if isinstance(package, Path) and any(_checkouts(package)):
+        return package.resolve()
+    return None
+
+
+def _checkouts(package: Path) -> list[Path]:
+    return [top for top in package.resolve().parents[:2] if (top / "pyproject.toml").is_file()]
+
+
 def _in_checkout(package: Path, name: str) -> tuple[Path, Path] | None:
-    for top in package.resolve().parents[:2]:
+    for top in _checkouts(package):
         folder = top / "weights" / name
-        if (top / "pyproject.toml").is_file() and (folder / MODEL_FILE).is_file():
+        if (folder / MODEL_FILE).is_file():
             return folder / CONFIG_FILE, folder / MODEL_FILE
     return None

@@ -1,0 +1,197 @@
+"""``regtool weights``: list, find, verify, fetch and publish pretrained weights."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from regtool.cli.tables import print_json, print_table
+from regtool.errors import UsageError, WeightsError
+
+if TYPE_CHECKING:
+    from regtool.weights.stock import Verdict
+
+app = typer.Typer(
+    name="weights",
+    help="List, find, verify, fetch and publish pretrained weights.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command("list")
+def list_(
+    method: Annotated[
+        str | None, typer.Argument(help="Only this method's weights.", show_default=False)
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List the weights of the installed methods and where they are on this machine."""
+    from regtool.plugins import discovery
+    from regtool.weights import stock
+
+    rows, failures = stock.listing(method)
+    discovery.warn(failures)
+    if as_json:
+        print_json(rows)
+        return
+    header = ("weights", "method", "images", "anatomy", "modality", "licence", "on this machine")
+    print_table([_cells(row) for row in rows], header)
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    place = {"directory": "REGTOOL_WEIGHTS_DIR", "cache": "Hub cache"}.get(
+        row["source"], row["source"]
+    )
+    missing = "no (regtool weights pull)" if row["hub"] else "no (not published)"
+    return (
+        row["name"],
+        row["method"],
+        f"{row['ndim']}-D",
+        row["anatomy"],
+        row["modality"],
+        row["licence"],
+        "damaged" if row["problem"] else place or missing,
+    )
+
+
+@app.command()
+def path(
+    name: Annotated[str, typer.Argument(help="Name of the weights.")], as_json: Json = False
+) -> None:
+    """Print the folder of weights that are on this machine; opens no connection."""
+    from regtool.weights import stock
+
+    weights = stock.local(name)
+    if as_json:
+        print_json(weights.record())
+    else:
+        print(weights.folder)
+
+
+@app.command()
+def verify(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME|PATH]...",
+            help="Weights to check; without any, all that are on this machine.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Check hash, header and configuration, and load the weights into their network."""
+    from regtool.plugins import discovery
+    from regtool.weights import stock
+
+    if names:
+        verdicts = [stock.verify(name) for name in names]
+        bad = [v for v in verdicts if v.problem or not v.present]
+    else:
+        methods, failures = discovery.load_all()
+        discovery.warn(failures)
+        verdicts = [stock.verify_reference(m, ref) for m in methods for ref in m.weights]
+        bad = [v for v in verdicts if v.problem]
+    if as_json:
+        print_json([vars(verdict) for verdict in verdicts])
+    else:
+        print_table([(v.name, v.method or "-", _word(v)) for v in verdicts])
+    if bad:
+        raise WeightsError(
+            f"{len(bad)} of {len(verdicts)} failed: "
+            + "; ".join(v.problem or f"'{v.name}' is not on this machine" for v in bad)
+        )
+
+
+def _word(verdict: Verdict) -> str:
+    if not verdict.present:
+        return "not on this machine"
+    if verdict.problem:
+        return "failed"
+    return f"sound ({verdict.source}, {'matches its pin' if verdict.pinned else 'not pinned'})"
+
+
+@app.command()
+def pull(
+    names: Annotated[
+        list[str],
+        typer.Argument(metavar="NAME|hub:org/repo@revision...", help="Weights to fetch."),
+    ],
+    to: Annotated[
+        Path | None,
+        typer.Option(
+            "--to",
+            metavar="FOLDER",
+            help="Also copy them there, for a machine without internet (REGTOOL_WEIGHTS_DIR).",
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Fetch weights from the Hub at their pinned commit; a damaged download is replaced.
+
+    Prints the folder of each. Weights that are here already cost no request.
+    """
+    from regtool.weights import stock
+
+    records = []
+    for name in names:
+        weights = stock.pull(name)
+        for warning in weights.warnings:
+            _say(f"warning: {warning}")
+        folder = weights.folder if to is None else stock.copy_to(weights, to.expanduser())
+        records.append({**weights.record(), "folder": str(folder)})
+        if not as_json:
+            print(folder)
+    if as_json:
+        print_json(records)
+
+
+@app.command()
+def push(
+    name: Annotated[str, typer.Argument(metavar="NAME|FOLDER", help="Weights to publish.")],
+    repository: Annotated[str, typer.Argument(metavar="org/repo", help="Repository on the Hub.")],
+    private: Annotated[bool, typer.Option("--private", help="Make a private repository.")] = False,
+    message: Annotated[
+        str | None, typer.Option("--message", help="Message of the commit.", show_default=False)
+    ] = None,
+    write: Annotated[
+        bool,
+        typer.Option(
+            "--write-pin/--no-write-pin",
+            help="Put the pin into the plugin's description, if it is in a source checkout.",
+        ),
+    ] = True,
+    as_json: Json = False,
+) -> None:
+    """Publish a weights folder (README.md, config.json, model.safetensors) and pin it.
+
+    Needs a token that may write (HF_TOKEN, or 'hf auth login').
+    """
+    from regtool.plugins import discovery
+    from regtool.weights import publish, stock
+
+    weights = stock.read_folder(name) if Path(name).is_dir() else stock.local(name)
+    method = discovery.load(weights.method)
+    stock.check_network(method, weights)
+    if weights.folder is None or weights.name is None:
+        raise UsageError(f"{name}: no weights folder")
+    pin = publish.push(weights.folder, repository, private=private, message=message)
+    changed = publish.write_pin(method, weights.name, pin) if write else None
+    if as_json:
+        print_json({"name": weights.name, **pin, "written": changed and str(changed)})
+    else:
+        print("\n".join(f'{key}="{value}",' for key, value in pin.items()))
+    if changed is not None:
+        _say(f"pin written into {changed}")
+    else:
+        _say(f"put these into WeightsRef(name='{weights.name}', ...) of method '{method.name}'")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)

@@ -1,0 +1,247 @@
+"""All weights of the installed methods: list, fetch, copy and verify them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from regtool.errors import OutputError, PluginError, RegtoolError, UsageError, WeightsError
+from regtool.plugins import discovery
+from regtool.plugins.description import Method, WeightsRef
+from regtool.weights import hub
+from regtool.weights.files import (
+    CARD_FILE,
+    CONFIG_FILE,
+    MODEL_FILE,
+    file_sha256,
+    read_config,
+    read_header,
+)
+from regtool.weights.places import at_path
+from regtool.weights.resolve import ResolvedWeights, locate, resolve
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Outcome of ``verify``: ``problem`` is None for sound weights, ``present`` tells absence."""
+
+    name: str
+    method: str
+    present: bool
+    source: str | None = None
+    path: Path | None = None
+    sha256: str | None = None
+    pinned: bool = False
+    problem: str | None = None
+
+
+def find(name: str) -> tuple[Method, WeightsRef]:
+    """Method and reference of the weights called ``name``; UsageError if there are none or two."""
+    methods, failures = discovery.load_all()
+    owners = [(method, ref) for method in methods for ref in method.weights if ref.name == name]
+    if len(owners) == 1:
+        return owners[0]
+    if owners:
+        both = " and ".join(method.name for method, _ in owners)
+        raise UsageError(f"weights '{name}' exist in {both}; give their folder instead")
+    known = sorted(ref.name for method in methods for ref in method.weights)
+    raise UsageError(
+        f"no installed method has weights '{name}'"
+        + (f"; there are: {', '.join(known)}" if known else "")
+        + (f"; not loaded: {', '.join(f.name for f in failures)}" if failures else "")
+    )
+
+
+def listing(only: str | None = None) -> tuple[list[dict[str, Any]], list[discovery.Failure]]:
+    """Every set of weights as plain data, with where it lies on this machine (unchecked)."""
+    if only is None:
+        methods, failures = discovery.load_all()
+    else:
+        methods, failures = [discovery.load(only)], []
+    rows = [_row(method, ref) for method in methods for ref in method.weights]
+    return rows, failures
+
+
+def _row(method: Method, ref: WeightsRef) -> dict[str, Any]:
+    source, path, problem = None, None, None
+    try:
+        place = locate(method, ref)
+        if place is not None:
+            source, path = place[0], str(place[1].parent)
+    except RegtoolError as error:
+        problem = str(error)
+    return {
+        "name": ref.name,
+        "method": method.name,
+        "ndim": ref.ndim,
+        "anatomy": ref.anatomy,
+        "modality": ref.modality,
+        "licence": ref.licence,
+        "hub": ref.hub,
+        "revision": ref.revision,
+        "sha256": ref.sha256 or None,
+        "source": source,
+        "path": path,
+        "problem": problem,
+    }
+
+
+def local(name: str) -> ResolvedWeights:
+    """Named weights on this machine, checked, without any request."""
+    method, ref = find(name)
+    return resolve(method, ref.name, ref.ndim, offline=True)
+
+
+def pull(spec: str) -> ResolvedWeights:
+    """Fetch named weights, or those of ``hub:org/repo@revision``, into the Hub cache.
+
+    Does nothing for sound weights that are here already; a damaged download is replaced. Raises
+    WeightsError or UsageError.
+    """
+    if spec.startswith("hub:"):
+        return _pull_hub(spec)
+    method, ref = find(spec)
+    place = locate(method, ref)
+    if place is not None and place[0] == "cache" and ref.hub and ref.revision:
+        wanted = ref.sha256 or hub.stored_hash(place[1])
+        if wanted and file_sha256(place[1]) != wanted.lower():
+            _replace(ref.hub, ref.revision)
+    return resolve(method, ref.name, ref.ndim, patience=hub.PATIENT)
+
+
+def _replace(repository: str, revision: str) -> hub.HubFiles:
+    if hub.is_offline():
+        raise WeightsError(
+            f"{repository}@{revision}: the cached download is damaged, and requests are switched "
+            "off (offline); unset HF_HUB_OFFLINE to replace it"
+        )
+    return hub.download(repository, revision, patience=hub.PATIENT, force=True)
+
+
+def _pull_hub(spec: str) -> ResolvedWeights:
+    repository, revision = hub.parse_hub(spec)
+    files = hub.cached(repository, revision)
+    if files is None or not hub.FULL_COMMIT.fullmatch(revision):
+        if hub.is_offline():
+            raise WeightsError(f"{spec}: requests are switched off (HF_HUB_OFFLINE)")
+        files = hub.download(repository, revision, patience=hub.PATIENT)
+    stored = hub.stored_hash(files.model)
+    if stored and file_sha256(files.model) != stored:
+        files = _replace(repository, files.revision)
+    config = read_config(files.config)
+    pinned = f"hub:{repository}@{files.revision}"
+    return resolve(discovery.load(config["method"]), pinned, config["ndim"], offline=True)
+
+
+def copy_to(weights: ResolvedWeights, folder: Path) -> Path:
+    """Copy weights into ``folder/<name>/``, the layout that REGTOOL_WEIGHTS_DIR reads.
+
+    The folder appears complete or not at all. An existing one with the same content is kept;
+    OutputError if it differs or cannot be written.
+    """
+    assert weights.model is not None
+    name = weights.name or weights.method
+    if Path(name).name != name or name in {".", ".."}:
+        raise WeightsError(f"{weights.model}: the name '{name}' in its {CONFIG_FILE} is no name")
+    target = folder / name
+    if _same(target, weights):
+        return target
+    if target.exists():
+        raise OutputError(f"{target}: exists with other content; remove it first")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".regtool-", dir=folder) as temporary:
+            staged = Path(temporary) / name
+            staged.mkdir()
+            shutil.copyfile(weights.model, staged / MODEL_FILE)
+            for extra in (CONFIG_FILE, CARD_FILE):
+                if (weights.model.parent / extra).is_file():
+                    shutil.copyfile(weights.model.parent / extra, staged / extra)
+            staged.rename(target)
+    except OSError as error:
+        # another process may have put the same copy there first
+        if not _same(target, weights):
+            raise OutputError(f"{target}: cannot be written ({error.strerror})") from error
+    return target
+
+
+def _same(folder: Path, weights: ResolvedWeights) -> bool:
+    model = folder / MODEL_FILE
+    return model.is_file() and file_sha256(model) == weights.sha256
+
+
+def verify(spec: str) -> Verdict:
+    """Check weights of this name or at this path completely, with a strict load into the network.
+
+    Never raises for bad weights: the verdict says what is wrong. UsageError for an unknown name.
+    """
+    if spec.startswith("hub:"):
+        raise UsageError(f"{spec}: pull it, then verify the folder that 'weights pull' prints")
+    if os.sep in spec or Path(spec).exists() or Path(spec).suffix == ".safetensors":
+        return _verify_path(spec)
+    method, ref = find(spec)
+    return verify_reference(method, ref)
+
+
+def verify_reference(method: Method, ref: WeightsRef) -> Verdict:
+    """The same for one set of weights of a method; absent ones are no failure here."""
+    try:
+        if locate(method, ref) is None:
+            return Verdict(ref.name, method.name, present=False)
+        weights = resolve(method, ref.name, ref.ndim, offline=True)
+        check_network(method, weights)
+    except (WeightsError, PluginError) as error:
+        return Verdict(ref.name, method.name, present=True, problem=str(error))
+    return _sound(weights)
+
+
+def _verify_path(spec: str) -> Verdict:
+    try:
+        return _sound(read_folder(spec))
+    except (WeightsError, PluginError, UsageError) as error:
+        return Verdict(spec, "", present=True, problem=str(error))
+
+
+def read_folder(spec: str) -> ResolvedWeights:
+    """Weights at a path, checked up to a strict load into the network of the method they name."""
+    folder = Path(spec).expanduser()
+    config_path = folder / CONFIG_FILE if folder.is_dir() else folder.with_name(CONFIG_FILE)
+    if not folder.exists():
+        raise WeightsError(f"{spec}: no such file or folder")
+    config = read_config(config_path)
+    method = discovery.load(config["method"])
+    read_header(at_path(method, spec).model)
+    weights = resolve(method, str(folder.absolute()), config["ndim"], offline=True)
+    check_network(method, weights)
+    return weights
+
+
+def check_network(method: Method, weights: ResolvedWeights) -> None:
+    """Build the network of the weights' configuration and load them strictly."""
+    build = discovery.resolve_import(method.model, f"model of method '{method.name}'")
+    try:
+        network = build(weights.config)
+    except RegtoolError:
+        raise
+    except Exception as error:
+        raise WeightsError(
+            f"{weights.folder}: method '{method.name}' cannot build the network of this "
+            f"{CONFIG_FILE} ({type(error).__name__}: {error})"
+        ) from error
+    weights.load_into(network)
+
+
+def _sound(weights: ResolvedWeights) -> Verdict:
+    return Verdict(
+        weights.name or "",
+        weights.method,
+        present=True,
+        source=weights.source,
+        path=weights.folder,
+        sha256=weights.sha256,
+        pinned=weights.pinned,
+    )
