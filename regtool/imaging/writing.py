@@ -1,0 +1,334 @@
+"""Outputs that appear all together and complete, or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+import shutil
+import signal
+import socket
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regtool.errors import Interrupted, OutputError, UsageError
+from regtool.imaging.nifti_write import check_suffix, write_image
+from regtool.imaging.transforms import write_affine, write_composite, write_field
+from regtool.imaging.volume import Kind, Volume
+from regtool.spatial.grid import Grid
+
+RECORD = "regtool.json"
+_FILE_SUFFIXES = (".nii", ".nii.gz", ".mha", ".nrrd", ".mat", ".h5", ".json", ".csv", ".gz")
+_TEMPORARY = ".regtool-tmp"
+
+
+class Outputs:
+    """A transaction over the output files of one run.
+
+    Give a prefix and the names that follow it, or a mapping from name to path. Making the object
+    checks everything that can be checked without touching the disk; entering the context makes
+    the folder and a hidden temporary folder beside the destination; leaving it without an
+    exception flushes the files to disk and renames them into place, the record last. After an
+    exception, SIGINT or SIGTERM nothing is left behind; what a killed process left is swept by the
+    next run in that folder.
+
+    ``optional`` names may be left by an earlier run with the same prefix: when overwriting, those
+    not written anew are removed, so that old and new results never mix.
+
+    Raises UsageError for a prefix that is a file name or an output that is an input, OutputError
+    when an output exists (without ``overwrite``) or cannot be written.
+    """
+
+    def __init__(
+        self,
+        target: str | Path | Mapping[str, str | Path],
+        names: Sequence[str] = (),
+        *,
+        inputs: Sequence[str | Path] = (),
+        optional: Sequence[str] = (),
+        overwrite: bool = False,
+        record: str = RECORD,
+    ) -> None:
+        self._prefix = "" if isinstance(target, Mapping) else checked_prefix(target)
+        self._paths: dict[str, Path] = {}
+        if isinstance(target, Mapping):
+            self._paths = {name: Path(path).expanduser() for name, path in target.items()}
+        self._inputs = [Path(p).expanduser() for p in inputs]
+        self._optional = tuple(optional)
+        self._overwrite = overwrite
+        self._record_name = record
+        self._written: dict[str, Path] = {}
+        self._folders: dict[Path, Path] = {}
+        self._made: list[Path] = []
+        self._old_handler: Any = None
+        for name in (*names, *(() if isinstance(target, Mapping) else (record,))):
+            self._paths[name] = Path(self._prefix + name)
+        for path in self._paths.values():
+            self._check(path)
+
+    @property
+    def paths(self) -> dict[str, Path]:
+        """Final path of every output known so far, by name."""
+        return dict(self._paths)
+
+    @property
+    def written(self) -> tuple[str, ...]:
+        """Names of the outputs written so far."""
+        return tuple(self._written)
+
+    def __enter__(self) -> Outputs:
+        self._catch_termination()
+        try:
+            for path in self._paths.values():
+                self._folder(path.parent)
+        except BaseException:
+            self._clean()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is None:
+                self._commit()
+        finally:
+            self._clean(keep_folders=kind is None)
+
+    def file(self, name: str) -> Path:
+        """The temporary path of an output, for any writer; it keeps the final name's suffix."""
+        final = self._paths.get(name)
+        if final is None:
+            final = Path(self._prefix + name)
+            self._check(final)
+            self._paths[name] = final
+        temporary = self._folder(final.parent) / final.name
+        self._written[name] = temporary
+        return temporary
+
+    def image(
+        self,
+        name: str,
+        array: NDArray[Any],
+        grid: Grid | None = None,
+        like: Volume | None = None,
+        kind: Kind = "scalar",
+    ) -> None:
+        """Write an image; ``like`` gives grid (unless given) and the shape on disk."""
+        where = grid or (like.grid if like is not None else None)
+        if where is None:
+            raise ValueError("an image needs a grid or an image like it")
+        check_suffix(self._paths.get(name, Path(name)))
+        self._write(name, lambda path: write_image(path, array, where, like, kind))
+
+    def field(self, name: str, field: NDArray[Any], grid: Grid) -> None:
+        """Write a displacement field (*grid.shape, ndim), LPS mm."""
+        self._write(name, lambda path: write_field(path, field, grid))
+
+    def affine(self, name: str, matrix: NDArray[np.float64]) -> None:
+        """Write a homogeneous world matrix."""
+        self._write(name, lambda path: write_affine(path, matrix))
+
+    def composite(
+        self, name: str, affine: NDArray[np.float64], field: NDArray[Any], grid: Grid
+    ) -> None:
+        """Write ``A(x + u(x))`` as one ITK file."""
+        self._write(name, lambda path: write_composite(path, affine, field, grid))
+
+    def text(self, name: str, content: str) -> None:
+        """Write a text file in UTF-8."""
+        self._write(name, lambda path: path.write_text(content, encoding="utf-8"))
+
+    def record(self, content: Mapping[str, Any]) -> None:
+        """Write the JSON record, which is renamed into place last."""
+        text = json.dumps(_plain(content), indent=2, allow_nan=False, ensure_ascii=False)
+        self.text(self._record_name, text + "\n")
+
+    def digests(self) -> dict[str, str]:
+        """sha256 of every output written so far, by name."""
+        result = {}
+        for name, path in self._written.items():
+            with path.open("rb") as stream:
+                result[name] = hashlib.file_digest(stream, "sha256").hexdigest()
+        return result
+
+    def _write(self, name: str, writer: Callable[[Path], Any]) -> None:
+        temporary = self.file(name)
+        with _output_errors(self._paths[name]):
+            writer(temporary)
+
+    def _check(self, path: Path) -> None:
+        for given in self._inputs:
+            if _same_file(path, given):
+                raise UsageError(f"{path}: is an input as well as an output; choose another name")
+        if path.is_dir():
+            raise OutputError(f"{path}: is a folder; an output file of this name is to be written")
+        if os.path.lexists(path) and not self._overwrite:
+            raise OutputError(f"{path}: exists already; use --overwrite or another prefix")
+        check_folder(path.parent)
+
+    def _folder(self, folder: Path) -> Path:
+        """The hidden temporary folder inside ``folder``, made on first use."""
+        if folder not in self._folders:
+            with _output_errors(folder):
+                missing = [p for p in (folder, *folder.parents) if not p.exists()]
+                folder.mkdir(parents=True, exist_ok=True)
+                self._made += missing
+                _sweep(folder)
+                start = f"{_TEMPORARY}-{_host()}-{os.getpid()}-"
+                self._folders[folder] = Path(tempfile.mkdtemp(prefix=start, dir=folder))
+        return self._folders[folder]
+
+    def _commit(self) -> None:
+        order = sorted(self._written, key=lambda name: name == self._record_name)
+        for name in order:
+            with _output_errors(self._paths[name]):
+                _flush(self._written[name])
+        placed: list[Path] = []
+        try:
+            self._remove_old()
+            for name in order:
+                with _output_errors(self._paths[name]):
+                    placed.append(self._paths[name])
+                    self._written[name].replace(self._paths[name])
+            for folder in self._folders:
+                _flush(folder)
+        except BaseException:
+            for name, path in zip(order, placed, strict=False):
+                if not self._written[name].exists():  # it had been renamed
+                    path.unlink(missing_ok=True)
+            raise
+
+    def _remove_old(self) -> None:
+        """The old record goes first: while files are replaced, nothing claims success."""
+        if not self._overwrite:
+            return
+        if self._record_name in self._paths:
+            self._paths[self._record_name].unlink(missing_ok=True)
+        for name in self._optional:
+            if name not in self._written and self._prefix:
+                Path(self._prefix + name).unlink(missing_ok=True)
+
+    def _clean(self, keep_folders: bool = False) -> None:
+        for temporary in self._folders.values():
+            shutil.rmtree(temporary, ignore_errors=True)
+        if not keep_folders:
+            for folder in self._made:
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
+        self._folders.clear()
+        if self._old_handler is not None:
+            signal.signal(signal.SIGTERM, self._old_handler)
+            self._old_handler = None
+
+    def _catch_termination(self) -> None:
+        """Turn SIGTERM into an exception, so that a batch system's kill leaves nothing behind."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+            self._old_handler = signal.signal(signal.SIGTERM, _terminated)
+
+
+def checked_prefix(prefix: str | Path) -> str:
+    """A prefix with ~ expanded; an existing folder stands for files inside it.
+
+    Raises UsageError when it ends like a file name.
+    """
+    text = os.path.expanduser(os.fspath(prefix))  # noqa: PTH111 - Path drops a final slash
+    for suffix in sorted(_FILE_SUFFIXES, key=len, reverse=True):
+        if text.lower().endswith(suffix):
+            raise UsageError(
+                f"{prefix}: an output prefix, not a file name, is needed; "
+                f"try {text[: -len(suffix)]}_ (files are named PREFIXWarped.nii.gz and so on)"
+            )
+    return text + os.sep if text and not text.endswith(os.sep) and Path(text).is_dir() else text
+
+
+def check_folder(folder: Path) -> None:
+    """Raise OutputError unless the folder is writable, or can be made."""
+    existing = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+    if not existing.is_dir():
+        raise OutputError(f"{existing}: is not a folder; outputs cannot be written there")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise OutputError(f"{existing}: no permission to write in this folder")
+
+
+def _same_file(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:
+        return one.absolute() == other.absolute()
+
+
+@contextlib.contextmanager
+def _output_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
+    except RuntimeError as error:  # SimpleITK
+        last = str(error).strip().splitlines()[-1].strip()
+        raise OutputError(f"{path}: cannot be written: {last}") from error
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:
+    raise Interrupted("stopped by SIGTERM; no output was written")
+
+
+def _host() -> str:
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+
+
+def _sweep(folder: Path) -> None:
+    """Remove temporary folders of processes of this host that no longer live."""
+    for left in folder.glob(f"{_TEMPORARY}-{_host()}-*"):
+        pid = left.name.split("-")[-2]
+        if pid.isdigit() and not _alive(int(pid)):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _plain(value: Any) -> Any:
+    """JSON values only: paths as text, numpy as Python, NaN and infinity as null."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, str | int | bool):
+        return value
+    return str(value)
