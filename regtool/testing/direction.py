@@ -1,0 +1,91 @@
+"""The check that a field points the right way: sign, axis and units of a known shift."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from regtool.plugins.exchange import Pair
+from regtool.testing.pairs import SHIFTS, inside, shifted_pair
+from regtool.testing.subject import Subject, total_displacement
+from regtool.testing.training import overfit, runnable, stages, start
+
+COSINE = 0.7
+"""Least agreement of the mean displacement with the shift; swapped axes stay below 0.2."""
+
+
+def check_direction(subject: Subject) -> None:
+    """A pair shifted by whole voxels is answered along the right axes with the right signs.
+
+    A method with weights here, or without parameters, answers at once; a network without weights
+    is first trained on that very pair by its own recipe.
+    """
+    for ndim in sorted({config["ndim"] for config in subject.cases}):
+        config, found = _answer(subject, ndim)
+        if found is None:
+            continue
+        _check_answer(found, SHIFTS[ndim], f"preset '{config.get('preset')}', {ndim}-D")
+
+
+def _answer(subject: Subject, ndim: int) -> tuple[Mapping[str, Any], Tensor | None]:
+    """Mean displacement inside the object, or None when the method cannot be tried here."""
+    trained = subject.trained(ndim) if subject.preset is None else None
+    if trained is not None:
+        config, module = trained
+        pair = shifted_pair(subject.shape(config), SHIFTS[ndim])
+        return config, _mean(subject, module, pair)
+    config = next(case for case in subject.cases if case["ndim"] == ndim)
+    pair = shifted_pair(subject.shape(config), SHIFTS[ndim])
+    module = subject.build(config)
+    if subject.method.recipe is None:
+        free = not any(True for _ in module.parameters())
+        return config, _mean(subject, module, pair) if free else None
+    return config, _learnt(subject, config, pair)
+
+
+def _learnt(subject: Subject, config: Mapping[str, Any], pair: Pair) -> Tensor | None:
+    """Train stage after stage on the pair; the answer of the last that registers."""
+    upstream: dict[str, nn.Module] = {}
+    answer = None
+    for stage in runnable(stages(subject, config)):
+        module = start(stage, config, upstream)
+        if not stage.registers:
+            overfit(stage, module, pair, max(1, subject.steps // 4))
+        else:
+
+            def done(module: nn.Module = module) -> bool:
+                return _agrees(_mean(subject, module, pair), SHIFTS[config["ndim"]])
+
+            overfit(stage, module, pair, subject.steps, done)
+            answer = _mean(subject, module, pair)
+        upstream[stage.name] = module.eval()
+    return answer
+
+
+def _mean(subject: Subject, module: nn.Module, pair: Pair) -> Tensor:
+    field = total_displacement(subject.register(module, pair), tuple(pair.fixed.image.shape[2:]))
+    return (field * inside(pair)).flatten(2).sum(-1)[0] / inside(pair)[0].sum()
+
+
+def _cosine(mean: Tensor, shift: tuple[int, ...]) -> float:
+    wanted = torch.tensor(shift, dtype=mean.dtype)
+    return float(torch.nn.functional.cosine_similarity(mean, wanted, dim=0))
+
+
+def _agrees(mean: Tensor, shift: tuple[int, ...]) -> bool:
+    signs = all(float(m) * s > 0 for m, s in zip(mean, shift, strict=True))
+    # A tenth of the way: more than a chance tilt, and soon reached when a network learns it.
+    far = float(mean.norm()) > 0.1 * sum(s * s for s in shift) ** 0.5
+    return signs and far and _cosine(mean, shift) >= COSINE
+
+
+def _check_answer(mean: Tensor, shift: tuple[int, ...], what: str) -> None:
+    given = ", ".join(f"{float(value):.2f}" for value in mean)
+    assert _agrees(mean, shift), (
+        f"{what}: the moving image is shifted by {shift} voxels along the tensor axes, so "
+        f"moving(x + u) = fixed(x) for u = {shift}, but the mean displacement inside the object is "
+        f"({given}); check sign, component order (component i along tensor axis i) and units"
+    )
