@@ -1,0 +1,189 @@
+"""The VoxelMorph networks: a U-Net that maps an image pair to a displacement or a velocity.
+
+Sources: Balakrishnan et al., IEEE TMI 2019 (VoxelMorph-1 and -2); Dalca et al., MedIA 2019 (the
+probabilistic, diffeomorphic form). The variants differ only in widths and in how they downsample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from regtool.api import Context, Pair, Prediction
+from regtool.api.nn import pad_to_multiple
+from regtool.api.spatial import integrate, resize
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Widths of one published form. ``half`` is the extra convolution at half resolution."""
+
+    encoder: tuple[int, ...]
+    decoder: tuple[int, ...]
+    half: tuple[int, ...]
+    full: tuple[int, ...]
+    strided: bool = True
+
+
+VARIANTS: dict[str, Variant] = {
+    # Papers of 2018-2019, strided convolutions: 259,675 and 300,547 parameters in 3-D.
+    "1": Variant((16, 32, 32, 32), (32, 32, 32, 32), (8,), (8,)),
+    "2": Variant((16, 32, 32, 32), (32, 32, 32, 32), (32,), (16, 16)),
+    # As in the TransMorph benchmark: 274,387 and 301,411.
+    "benchmark-1": Variant((8, 32, 32, 32), (32, 32, 32, 32), (), (32, 8, 8)),
+    "benchmark-2": Variant((16, 32, 32, 32), (32, 32, 32, 32), (), (32, 16, 16)),
+    # Present default of the authors' package, max-pooling: 327,331.
+    "default": Variant((16, 32, 32, 32), (32, 32, 32, 32), (), (32, 16, 16), strided=False),
+}
+
+
+def _convolution(ndim: int, inputs: int, outputs: int, stride: int = 1) -> nn.Module:
+    layer = nn.Conv3d if ndim == 3 else nn.Conv2d
+    return layer(inputs, outputs, 3, stride=stride, padding=1)
+
+
+class _Block(nn.Module):
+    """3-wide convolution and LeakyReLU 0.2; no normalisation."""
+
+    def __init__(self, ndim: int, inputs: int, outputs: int, stride: int = 1) -> None:
+        super().__init__()
+        self.convolution = _convolution(ndim, inputs, outputs, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.leaky_relu(self.convolution(x), 0.2)
+
+
+class UNet(nn.Module):
+    """The VoxelMorph U-Net. Input (B, 2, *S), every size a multiple of 16.
+
+    Returns features at full resolution, or at half resolution with ``to_half`` (the diffeomorphic
+    form stops there). ``width`` multiplies all widths.
+    """
+
+    multiple = 16
+
+    def __init__(self, ndim: int, variant: Variant, *, to_half: bool = False, width: int = 1):
+        super().__init__()
+        self.strided, self.to_half = variant.strided, to_half
+        encoder = [width * w for w in variant.encoder]
+        decoder = [width * w for w in variant.decoder]
+        half, full = [width * w for w in variant.half], [width * w for w in variant.full]
+        stride = 2 if variant.strided else 1
+        inputs = [2, *encoder[:-1]]
+        self.down = nn.ModuleList(
+            _Block(ndim, i, o, stride) for i, o in zip(inputs, encoder, strict=True)
+        )
+        # The deepest strided feature is the start of the way up; pooled ones are all skips.
+        skips = encoder[-2::-1] if variant.strided else encoder[:0:-1]
+        up, channels = [], encoder[-1]
+        for position, outputs in enumerate(decoder):
+            skip = 0 if position == 0 else skips[position - 1]
+            up.append(_Block(ndim, channels + skip, outputs))
+            channels = outputs
+        self.up = nn.ModuleList(up)
+        self.middle = nn.ModuleList()
+        for outputs in half:
+            self.middle.append(_Block(ndim, channels, outputs))
+            channels = outputs
+        self.last = nn.ModuleList()
+        if not to_half:
+            channels += 2 if variant.strided else encoder[0]
+            for outputs in full:
+                self.last.append(_Block(ndim, channels, outputs))
+                channels = outputs
+        self.channels = channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        skips, pair = [], x
+        for block in self.down:
+            x = block(x)
+            skips.append(x)
+            if not self.strided:
+                pool = nn.functional.max_pool3d if x.ndim == 5 else nn.functional.max_pool2d
+                x = pool(x, 2)
+        if self.strided:
+            skips.pop()
+            skips.insert(0, pair)
+        x = self.up[0](x)
+        for block in self.up[1:]:
+            x = block(torch.cat([_double(x), skips.pop()], 1))
+        for block in self.middle:
+            x = block(x)
+        if self.to_half:
+            return x
+        x = torch.cat([_double(x), skips.pop()], 1)
+        for block in self.last:
+            x = block(x)
+        return x
+
+
+def _double(x: Tensor) -> Tensor:
+    return nn.functional.interpolate(x, scale_factor=2, mode="nearest")
+
+
+def _head(ndim: int, channels: int, spread: float, bias: float = 0.0) -> nn.Module:
+    head = _convolution(ndim, channels, ndim)
+    nn.init.normal_(head.weight, 0.0, spread)
+    nn.init.constant_(head.bias, bias)
+    return head
+
+
+class VoxelMorph(nn.Module):
+    """VoxelMorph: the displacement comes straight from the U-Net at full resolution."""
+
+    def __init__(self, ndim: int, variant: str = "2", width: int = 1) -> None:
+        super().__init__()
+        self.unet = UNet(ndim, VARIANTS[variant], width=width)
+        self.flow = _head(ndim, self.unet.channels, 1e-5)
+
+    def displacement(self, moving: Tensor, fixed: Tensor) -> Tensor:
+        """Displacement (B, ndim, *S) in voxels from two images (B, 1, *S) in [0, 1]."""
+        x, crop = pad_to_multiple(torch.cat([moving, fixed], 1), self.unet.multiple)
+        return crop(self.flow(self.unet(x)))
+
+    def forward(self, pair: Pair, options: Any, context: Context) -> Prediction:
+        """Register a pair; the options have no influence on this network."""
+        return Prediction(displacement=self.displacement(pair.moving.image, pair.fixed.image))
+
+
+class VoxelMorphDiff(nn.Module):
+    """VoxelMorph-diff: mean and log-variance of a stationary velocity at half resolution."""
+
+    def __init__(self, ndim: int, variant: str = "2", width: int = 1, steps: int = 7) -> None:
+        super().__init__()
+        self.unet = UNet(ndim, VARIANTS[variant], to_half=True, width=width)
+        self.mean = _head(ndim, self.unet.channels, 1e-5)
+        self.log_variance = _head(ndim, self.unet.channels, 1e-10, bias=-10.0)
+        self.steps = steps
+
+    def velocity(self, moving: Tensor, fixed: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance (B, ndim, *S/2) of the velocity, in half-resolution voxels.
+
+        The images must have sizes divisible by 16.
+        """
+        x = self.unet(torch.cat([moving, fixed], 1))
+        return self.mean(x), self.log_variance(x)
+
+    def expand(self, velocity: Tensor, shape: tuple[int, ...], steps: int | None = None) -> Tensor:
+        """Integrate a half-resolution velocity and bring the displacement to ``shape``."""
+        return resize(integrate(velocity, steps or self.steps), shape)
+
+    def forward(self, pair: Pair, options: Any, context: Context) -> Prediction:
+        """Register a pair with the mean velocity; the inverse integrates its negative."""
+        moving, crop = pad_to_multiple(pair.moving.image, self.unet.multiple)
+        fixed, _ = pad_to_multiple(pair.fixed.image, self.unet.multiple)
+        mean, _ = self.velocity(moving, fixed)
+        shape = tuple(fixed.shape[2:])
+        return Prediction(
+            displacement=crop(self.expand(mean, shape)), inverse=crop(self.expand(-mean, shape))
+        )
+
+
+def build(config: Mapping[str, Any]) -> nn.Module:
+    """Build the network of a preset or of a weights folder's config.json."""
+    kind = VoxelMorphDiff if config["method"] == "voxelmorph-diff" else VoxelMorph
+    return kind(config["ndim"], **config["network"])

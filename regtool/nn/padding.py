@@ -1,0 +1,24 @@
+"""Padding to the sizes a U-Net can halve, and cropping back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+
+def pad_to_multiple(x: Tensor, multiple: int) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """Repeat the far edges of ``x`` (B, C, *S) until every size is a multiple of ``multiple``.
+
+    Returns the padded tensor and the function that cuts any tensor of its grid back to ``S``.
+    Voxel coordinates stay the same, so displacements in voxels need no change.
+    """
+    sizes = tuple(x.shape[2:])
+    missing = [-size % multiple for size in sizes]
+    if not any(missing):
+        return x, lambda tensor: tensor
+    pads = [value for amount in reversed(missing) for value in (0, amount)]
+    padded = torch.nn.functional.pad(x, pads, mode="replicate")
+    window = (slice(None), slice(None), *(slice(0, size) for size in sizes))
+    return padded, lambda tensor: tensor[window]

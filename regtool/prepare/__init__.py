@@ -1,0 +1,1 @@
+"""From files to what a network sees, and back: the same code for registration and training."""
