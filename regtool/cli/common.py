@@ -1,0 +1,64 @@
+"""Options that several commands share, and what they do."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from regtool.cli import messages
+
+Device = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        envvar="REGTOOL_DEVICE",
+        help="auto, cpu, cuda or cuda:N. An explicit cuda that is absent fails.",
+    ),
+]
+Precision = Annotated[
+    str, typer.Option("--precision", help="Arithmetic of the network: fp32, bf16 or fp16.")
+]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        "--threads", min=1, envvar="REGTOOL_THREADS", help="CPU threads.", show_default="all"
+    ),
+]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random.")]
+Verbose = Annotated[
+    int, typer.Option("-v", "--verbose", count=True, show_default=False, help="Say more.")
+]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Only warnings and errors.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+LogFile = Annotated[
+    Path | None, typer.Option("--log-file", help="Also write messages to this file.")
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing output files.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="An option of the method; repeatable."),
+]
+
+
+@dataclass(frozen=True)
+class Talk:
+    """How much a command says."""
+
+    verbose: int
+    quiet: bool
+    debug: bool
+    log_file: Path | None
+
+    def start(self) -> None:
+        """Apply it."""
+        messages.configure(self.verbose, self.quiet, self.debug, self.log_file)
+
+
+def print_json(data: Any) -> None:
+    """Print data as JSON on stdout."""
+    print(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False, default=str))
