@@ -13,6 +13,7 @@ from typing import Any
 from regtool.plugins import discovery
 from regtool.plugins.description import API_VERSION
 from regtool.plugins.options import Options, describe_options
+from regtool.prepare.preparation import Preparation
 from regtool.testing.subject import Subject
 
 HEAVY = ("torch", "numpy", "SimpleITK", "nibabel", "huggingface_hub", "diffusers", "monai")
@@ -60,6 +61,7 @@ def check_description_consistent(subject: Subject) -> None:
             f"preset '{name}' is {ndim}-D, not of {method.ndim}"
         )
         _check_plain(preset, f"preset '{name}'")
+        _check_preparation(preset.get("preparation"), ndim, f"preset '{name}'")
     names = [ref.name for ref in method.weights]
     assert len(set(names)) == len(names), f"weights share a name: {names}"
     for ref in method.weights:
@@ -90,6 +92,16 @@ def check_options_documented(subject: Subject) -> None:
     dumped = defaults.model_dump(mode="json")
     assert options(**dumped) == defaults, "the defaults do not survive JSON"
     assert len(describe_options(options)) == len(options.model_fields)
+
+
+def _check_preparation(preparation: Mapping[str, Any] | None, ndim: int | None, what: str) -> None:
+    if not preparation:
+        return
+    try:
+        parsed = Preparation(**preparation)
+    except ValueError as error:
+        raise AssertionError(f"{what}: the preparation is not valid: {error}") from error
+    assert ndim is None or parsed.ndim == ndim, f"{what}: the preparation is {parsed.ndim}-D"
 
 
 def _check_plain(preset: Mapping[str, Any], what: str) -> None:

@@ -112,7 +112,7 @@ def check_state_dict(subject: Subject) -> None:
         other.load_state_dict(state, strict=True)
         field = _field(subject.register(other, pair), pair)
         assert torch.equal(field, expected), (
-            "the field differs after the state went through safetensors into another network; register "
+            "the field differs once safetensors carried the state into another network; register "
             "every tensor that matters as a parameter or buffer"
         )
 

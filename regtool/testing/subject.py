@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,6 +20,9 @@ from regtool.spatial.integrate import integrate
 
 SHAPES = {2: (48, 64), 3: (16, 32, 48)}
 """Small sizes that differ by axis, so that swapped axes show, and that most networks can halve."""
+
+LARGEST = 2**18
+"""Voxels up to which the images of a check have the size that the preparation names."""
 
 
 @dataclass
@@ -100,19 +104,16 @@ class Subject:
         return dict(found.config), module.eval()
 
     def shape(self, config: Mapping[str, Any]) -> tuple[int, ...]:
-        """Size of the test images: the caller's, the preset's own fixed size, or a small one."""
+        """Size of the test images: the caller's, that of the preparation, or a small one."""
         ndim = config["ndim"]
         if ndim in self.shapes:
             return tuple(self.shapes[ndim])
-        preparation = config.get("preparation", {})
-        size = preparation.get("size")
-        if isinstance(size, (list, tuple)) and len(size) == ndim:
-            return tuple(int(n) for n in size)
-        if isinstance(size, int):
-            return (size,) * ndim
-        multiple = preparation.get("multiple") or 1
-        multiples = multiple if isinstance(multiple, (list, tuple)) else (multiple,) * ndim
-        return tuple(-(-n // m) * m for n, m in zip(SHAPES[ndim], multiples, strict=True))
+        preparation = config["preparation"]
+        multiple = preparation.get("multiple", 16)
+        small = tuple(-(-n // multiple) * multiple for n in SHAPES[ndim])
+        sizes = preparation.get("size") or (None,) * ndim
+        own = tuple(size or n for size, n in zip(sizes, small, strict=True))
+        return own if math.prod(own) <= LARGEST else small
 
     def register(self, module: nn.Module, pair: Pair, seed: int = 0) -> Prediction:
         """Register as core does: evaluation mode, no gradients, everything random seeded."""
