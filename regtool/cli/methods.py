@@ -7,6 +7,8 @@ from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
+
+from regtool.cli.common import Debug, Json
 from regtool.cli.tables import print_json, print_table
 from regtool.plugins import discovery
 from regtool.plugins.description import Method
@@ -16,7 +18,8 @@ def methods(
     name: Annotated[
         str | None, typer.Argument(help="Show everything about this method.", show_default=False)
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
+    debug: Debug = False,
 ) -> None:
     """List the installed methods, or show one with its options, presets and weights."""
     if name is None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from regtool.cli.common import Debug, Json
 from regtool.cli.tables import print_json, print_table
 from regtool.plugins import discovery, skeleton
+
+log = logging.getLogger("regtool.plugins")
 
 app = typer.Typer(
     help="List the installed plugins, or start a new one.",
@@ -19,9 +23,7 @@ app = typer.Typer(
 
 
 @app.command("list")
-def list_plugins(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
+def list_plugins(as_json: Json = False, debug: Debug = False) -> None:
     """List every installed plugin, the broken ones with the reason."""
     _, failures = discovery.load_all()
     broken = {failure.name: str(failure.error) for failure in failures}
@@ -52,12 +54,11 @@ def new_plugin(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder in which to make the plugin's folder.")
     ] = Path(),
+    debug: Debug = False,
 ) -> None:
     """Write the folder of a complete, working plugin to start from; print its path."""
     if name in discovery.names():
-        print(f"regtool: warning: a method '{name}' is installed already", file=sys.stderr)
+        log.warning("a method '%s' is installed already: the two would clash", name)
     folder = skeleton.create(name, output)
     print(folder)
-    print(
-        f"next: pip install -e {folder}; regtool methods {name}; pytest {folder}", file=sys.stderr
-    )
+    log.info("next: pip install -e %s && regtool methods %s && pytest %s", folder, name, folder)

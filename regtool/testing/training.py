@@ -104,7 +104,7 @@ def overfit(
     pair: Pair,
     steps: int,
     done: Callable[[], bool] = lambda: False,
-    every: int = 25,
+    every: int = 10,
 ) -> bool:
     """Train on one pair alone until ``done()`` or for ``steps`` steps; tell whether it was done.
 

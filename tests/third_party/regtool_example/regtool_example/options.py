@@ -1,0 +1,13 @@
+"""What a user can set."""
+
+from __future__ import annotations
+
+from regtool.api import Field, Options
+
+
+class ShiftOptions(Options):
+    """Options of example-shift."""
+
+    largest: int | None = Field(
+        None, ge=1, description="Largest shift along an axis in voxels; none: half the image."
+    )
