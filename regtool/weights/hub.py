@@ -234,8 +234,8 @@ def _patiently(request: Callable[[], Any], waits: tuple[float, ...]) -> Any:
             if getattr(response, "status_code", None) not in _BUSY:
                 raise
             asked = wait
-            with suppress(AttributeError, TypeError, ValueError):
-                asked = max(wait, float(response.headers["Retry-After"]))
+            with suppress(TypeError, ValueError):  # absent, or a date
+                asked = max(wait, float(response.headers.get("Retry-After")))
             time.sleep(min(asked, _LONGEST_WAIT))
     return request()
 

@@ -1,0 +1,366 @@
+"""Which weights are taken, from where, and what is said when there are none."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from loopback_hub import Hub
+from weights_toy import REPOSITORY, install_toy, toy_config, toy_network, write_files
+
+from regtool.errors import PluginError, UsageError, WeightsError
+from regtool.plugins.description import Method, WeightsRef
+from regtool.weights import ResolvedWeights, resolve
+
+
+@pytest.fixture
+def weights_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "store"
+    folder.mkdir()
+    monkeypatch.setenv("REGTOOL_WEIGHTS_DIR", str(folder))
+    return folder
+
+
+def test_none_is_an_untrained_network(toy_method: Method) -> None:
+    weights = resolve(toy_method, "none", 2)
+    assert (weights.source, weights.model, weights.folder, weights.load()) == ("none",) + (
+        None,
+    ) * 3
+    assert weights.config == toy_config(name=None) | {"preset": "small"}
+    network = toy_network()
+    weights.load_into(network)
+    assert torch.equal(network.first.weight, toy_network().first.weight)
+    json.dumps([weights.record(), weights.config])
+    with pytest.raises(WeightsError, match="no preset for 3-D"):
+        resolve(toy_method, "none", 3)
+
+
+def test_a_training_free_method_needs_no_weights(toy_method: Method) -> None:
+    assert resolve(replace(toy_method, weights=(), recipe=None), None, 2).source == "none"
+    with pytest.raises(WeightsError, match="train some with 'regtool train -m toy'"):
+        resolve(replace(toy_method, weights=()), None, 2)
+
+
+def test_default_is_the_first_of_the_dimension(
+    toy_method: Method, weights_dir: Path, toy_folder: Path
+) -> None:
+    other = WeightsRef("toy-volume", 3, "brain", "MR", "CC0", "")
+    method = replace(toy_method, ndim=(2, 3), weights=(other, *toy_method.weights))
+    shutil.copytree(toy_folder, weights_dir / "toy-brain")
+    weights = resolve(method, None, 2)
+    assert (weights.name, weights.source, weights.pinned) == ("toy-brain", "directory", True)
+    with pytest.raises(WeightsError, match=r"no weights for 3-D images \(only toy-brain"):
+        resolve(toy_method, None, 3)
+    with pytest.raises(WeightsError, match="are for 3-D images, these images are 2-D"):
+        resolve(method, "toy-volume", 2)
+
+
+@pytest.mark.parametrize("bare", [False, True])
+def test_path_to_a_folder_or_file(
+    toy_method: Method, toy_folder: Path, toy_sha256: str, bare: bool
+) -> None:
+    path = toy_folder / "model.safetensors" if bare else toy_folder
+    weights = resolve(toy_method, str(path), 2)
+    assert weights.source == "path"
+    assert weights.folder == toy_folder
+    assert (weights.sha256, weights.pinned, weights.name) == (toy_sha256, False, "toy-brain")
+    state = weights.load()
+    assert state is not None
+    assert set(state) == set(toy_network().state_dict())
+    json.dumps(weights.record())
+
+
+def test_bare_file_without_configuration(toy_method: Method, toy_folder: Path) -> None:
+    (toy_folder / "config.json").unlink()
+    with pytest.raises(WeightsError, match=r"config\.json: missing"):
+        resolve(toy_method, str(toy_folder / "model.safetensors"), 2)
+
+
+@pytest.mark.parametrize("name", ["best.pt", "best.pth", "last.ckpt", "pytorch_model.bin"])
+@pytest.mark.parametrize("folder", [False, True])
+def test_pickles_are_refused_unread(
+    toy_method: Method, tmp_path: Path, name: str, folder: bool
+) -> None:
+    torch.save(toy_network().state_dict(), tmp_path / name)
+    with pytest.raises(WeightsError, match="pickle checkpoints can run any code"):
+        resolve(toy_method, str(tmp_path if folder else tmp_path / name), 2)
+
+
+def test_a_pickle_under_a_false_name(toy_method: Method, toy_folder: Path) -> None:
+    torch.save(toy_network().state_dict(), toy_folder / "model.safetensors")
+    with pytest.raises(WeightsError, match="pickle checkpoint under another name"):
+        resolve(toy_method, str(toy_folder), 2)
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ("toy-brian", "did you mean 'toy-brain'"),
+        ("something", "it has: toy-brain"),
+        ("no/such/folder", "no such file or folder$"),
+        ("someone/toy", "write hub:someone/toy"),
+        ("absent.safetensors", "no such file or folder$"),
+    ],
+)
+def test_unknown_names_and_paths(toy_method: Method, spec: str, words: str) -> None:
+    with pytest.raises(WeightsError, match=words):
+        resolve(toy_method, spec, 2)
+
+
+@pytest.mark.parametrize("spec", ["hub:", "hub:toy", "hub:a/b/c", "hub:a/b@x y", "hub:a/b@../x"])
+def test_malformed_hub_references(toy_method: Method, spec: str) -> None:
+    with pytest.raises(UsageError, match="hub:org/repo@revision"):
+        resolve(toy_method, spec, 2)
+
+
+def test_directory_comes_before_hub_and_is_checked(
+    published: Method, weights_dir: Path, toy_folder: Path, hub: Hub
+) -> None:
+    copy = weights_dir / "toy-brain"
+    shutil.copytree(toy_folder, copy)
+    assert resolve(published, None, 2, endpoint=hub.url).source == "directory"
+    assert hub.requests == []
+    model = copy / "model.safetensors"
+    model.write_bytes(model.read_bytes()[:-1] + b"\x7f")
+    with pytest.raises(WeightsError, match=r"not the expected weights.*replace the folder"):
+        resolve(published, None, 2, endpoint=hub.url)
+    model.unlink()
+    with pytest.raises(WeightsError, match=r"holds no model\.safetensors"):
+        resolve(published, None, 2, endpoint=hub.url)
+
+
+def test_own_weights_in_the_directory(
+    toy_method: Method, weights_dir: Path, toy_folder: Path
+) -> None:
+    shutil.copytree(toy_folder, weights_dir / "mine")
+    weights = resolve(toy_method, "mine", 2)
+    assert (weights.source, weights.pinned) == ("directory", False)
+    with pytest.raises(WeightsError):
+        resolve(toy_method, "../given/toy-brain", 2)
+
+
+@pytest.fixture
+def packaged(
+    toy_method: Method, tmp_path: Path, toy_sha256: str, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Method, Path]:
+    site = tmp_path / "checkout" / "plugins"
+    install_toy(site, toy_sha256)
+    monkeypatch.syspath_prepend(str(site))
+    monkeypatch.delitem(sys.modules, "regtool_toy", raising=False)
+    return replace(toy_method, model="regtool_toy.network:build"), site
+
+
+def test_shipped_in_the_package(packaged: tuple[Method, Path], toy_files: dict[str, bytes]) -> None:
+    method, site = packaged
+    folder = write_files(site / "regtool_toy" / "weights" / "toy-brain", toy_files)
+    weights = resolve(method, None, 2)
+    assert (weights.source, weights.folder, weights.pinned) == ("shipped", folder, True)
+    (folder / "model.safetensors").write_bytes(toy_files["model.safetensors"][:-1] + b"\x7f")
+    with pytest.raises(WeightsError, match="installation is damaged"):
+        resolve(method, None, 2)
+
+
+def test_shipped_in_a_checkout(packaged: tuple[Method, Path], toy_files: dict[str, bytes]) -> None:
+    method, site = packaged
+    folder = write_files(site.parent / "weights" / "toy-brain", toy_files)
+    with pytest.raises(WeightsError, match="not on this machine"):
+        resolve(method, None, 2)  # no project there: some folder called weights
+    (site.parent / "pyproject.toml").write_text("")
+    assert resolve(method, None, 2).folder == folder
+
+
+def test_not_published_and_not_here(toy_method: Method, hub: Hub) -> None:
+    with pytest.raises(WeightsError, match="not published on the Hub; put their folder into a"):
+        resolve(toy_method, None, 2, endpoint=hub.url)
+    assert hub.requests == []
+
+
+def test_description_without_a_full_commit(published: Method, tmp_path: Path) -> None:
+    ref = replace(published.weights[0], revision="main")
+    with pytest.raises(PluginError, match="40 digits"):
+        resolve(replace(published, weights=(ref,)), None, 2, cache_dir=tmp_path)
+
+
+def from_hub(method: Method, hub: Hub, cache: Path, spec: str | None = None) -> ResolvedWeights:
+    return resolve(method, spec, 2, endpoint=hub.url, cache_dir=cache)
+
+
+def test_hub_then_cache_without_a_request(
+    published: Method, hub: Hub, tmp_path: Path, toy_sha256: str
+) -> None:
+    cold = from_hub(published, hub, tmp_path)
+    assert (cold.source, cold.hub, cold.sha256) == ("hub", REPOSITORY, toy_sha256)
+    assert cold.revision == published.weights[0].revision
+    assert hub.methods() == ["HEAD", "HEAD", "GET", "HEAD", "GET"]
+    assert not any("README" in path for _, path in hub.requests)
+    before = sorted((p, p.lstat().st_mtime_ns) for p in tmp_path.rglob("*"))
+    hub.requests.clear()
+    warm = from_hub(published, hub, tmp_path)
+    assert (warm.source, warm.model, warm.pinned) == ("cache", cold.model, True)
+    assert hub.requests == []
+    assert sorted((p, p.lstat().st_mtime_ns) for p in tmp_path.rglob("*")) == before
+
+
+def test_hand_made_cache(
+    published: Method, tmp_path: Path, toy_files: dict[str, bytes], dead_url: str
+) -> None:
+    commit = published.weights[0].revision
+    assert commit is not None
+    write_files(tmp_path / "models--someone--toy" / "snapshots" / commit, toy_files)
+    weights = resolve(published, None, 2, endpoint=dead_url, cache_dir=tmp_path, offline=True)
+    assert weights.source == "cache"
+
+
+@pytest.mark.parametrize("offline", [False, True])
+def test_cold_miss_is_fast_and_helps(
+    published: Method, tmp_path: Path, dead_url: str, offline: bool
+) -> None:
+    begin = time.monotonic()
+    with pytest.raises(WeightsError) as caught:
+        resolve(published, None, 2, offline=offline, endpoint=dead_url, cache_dir=tmp_path)
+    assert time.monotonic() - begin < 2
+    message = str(caught.value)
+    assert "regtool weights pull toy-brain --to FOLDER" in message
+    assert "REGTOOL_WEIGHTS_DIR=FOLDER" in message
+    assert ("switched off" if offline else "Connection refused") in message
+
+
+def test_an_endpoint_that_swallows_everything_is_given_up(
+    published: Method, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def swallow(*address: object, timeout: float) -> None:
+        time.sleep(2 * timeout)
+        raise TimeoutError
+
+    monkeypatch.setattr("socket.create_connection", swallow)
+    begin = time.monotonic()
+    with pytest.raises(WeightsError, match=r"no answer within 1\.5 s"):
+        resolve(published, None, 2, endpoint="http://127.0.0.1:9", cache_dir=tmp_path)
+    assert time.monotonic() - begin < 2.5
+
+
+def test_damaged_cache_is_named(published: Method, hub: Hub, tmp_path: Path) -> None:
+    model = from_hub(published, hub, tmp_path).model
+    assert model is not None
+    whole = model.read_bytes()
+    for damaged in (whole[:-1] + bytes([whole[-1] ^ 1]), whole[:100]):
+        model.resolve().write_bytes(damaged)
+        for spec in (None, f"hub:{REPOSITORY}@{published.weights[0].revision}"):
+            with pytest.raises(WeightsError, match="regtool weights pull") as caught:
+                from_hub(published, hub, tmp_path, spec)
+            assert str(model) in str(caught.value)
+
+
+def test_damage_on_the_way_is_noticed(published: Method, hub: Hub, tmp_path: Path) -> None:
+    hub.faults.corrupt_byte = True
+    with pytest.raises(WeightsError, match="damaged on the way"):
+        from_hub(published, hub, tmp_path)
+
+
+def test_unpinned_download_is_compared_with_its_etag(
+    toy_method: Method, hub: Hub, tmp_path: Path
+) -> None:
+    hub.faults.corrupt_byte = True
+    with pytest.raises(WeightsError, match="damaged on the way"):
+        from_hub(replace(toy_method, weights=()), hub, tmp_path, f"hub:{REPOSITORY}")
+
+
+def test_branch_is_used_with_a_warning(
+    toy_method: Method, hub: Hub, tmp_path: Path, dead_url: str
+) -> None:
+    commit = hub.branches[REPOSITORY, "main"]
+    weights = from_hub(toy_method, hub, tmp_path, f"hub:{REPOSITORY}@main")
+    assert weights.revision == commit
+    assert f"hub:{REPOSITORY}@{commit}" in weights.warnings[0]
+    assert "not pinned" in weights.warnings[0]
+    # pinned by its commit: nothing to warn about, nothing to ask
+    hub.requests.clear()
+    pinned = from_hub(toy_method, hub, tmp_path, f"hub:{REPOSITORY}@{commit}")
+    assert (pinned.warnings, hub.requests) == ((), [])
+    with pytest.raises(WeightsError, match="hub:someone/toy@main: not on this machine"):
+        resolve(
+            toy_method, f"hub:{REPOSITORY}@main", 2,
+            cache_dir=tmp_path / "empty", endpoint=dead_url,
+        )  # fmt: skip
+
+
+def test_hub_reference_equal_to_the_pin_is_checked_against_it(
+    published: Method, hub: Hub, tmp_path: Path
+) -> None:
+    spec = f"hub:{REPOSITORY}@{published.weights[0].revision}"
+    assert from_hub(published, hub, tmp_path, spec).pinned
+    wrong = replace(published, weights=(replace(published.weights[0], sha256="0" * 64),))
+    with pytest.raises(WeightsError, match="expected 000000000000"):
+        from_hub(wrong, hub, tmp_path, spec)
+
+
+@pytest.mark.parametrize(
+    ("fault", "value", "words"),
+    [
+        ("status", 500, "the Hub answered 500"),
+        ("status", 429, "the Hub answered 429"),
+        ("status", 401, "not authorised"),
+        ("gated", True, "access is restricted"),
+        ("drop_etag", True, "does not answer like a Hub"),
+        ("drop_commit", True, "does not answer like a Hub"),
+    ],
+)
+def test_failures_of_the_hub_in_words(
+    published: Method, hub: Hub, tmp_path: Path, fault: str, value: object, words: str
+) -> None:
+    setattr(hub.faults, fault, value)
+    begin = time.monotonic()
+    with pytest.raises(WeightsError, match=words) as caught:
+        from_hub(published, hub, tmp_path)
+    assert time.monotonic() - begin < 4
+    assert "\n" not in str(caught.value)
+
+
+def test_a_busy_hub_is_asked_again(published: Method, hub: Hub, tmp_path: Path) -> None:
+    hub.faults.busy = 2
+    assert from_hub(published, hub, tmp_path).source == "hub"
+
+
+@pytest.mark.parametrize("missing", ["config.json", "model.safetensors"])
+def test_missing_file(
+    published: Method, hub: Hub, tmp_path: Path, toy_files: dict[str, bytes], missing: str
+) -> None:
+    commit = hub.add(REPOSITORY, {k: v for k, v in toy_files.items() if k != missing})
+    with pytest.raises(WeightsError, match=r"lacks model\.safetensors or config\.json"):
+        from_hub(published, hub, tmp_path, f"hub:{REPOSITORY}@{commit}")
+
+
+def test_missing_revision_and_repository(published: Method, hub: Hub, tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="no such revision"):
+        from_hub(published, hub, tmp_path, f"hub:{REPOSITORY}@{'0' * 40}")
+    with pytest.raises(WeightsError, match="no such repository"):
+        from_hub(published, hub, tmp_path, "hub:someone/else")
+
+
+def test_weights_of_another_method_on_the_hub(
+    published: Method, hub: Hub, tmp_path: Path, toy_files: dict[str, bytes]
+) -> None:
+    config = json.dumps(toy_config(method="other")).encode()
+    commit = hub.add("someone/other", toy_files | {"config.json": config})
+    with pytest.raises(WeightsError, match="weights of method 'other'"):
+        from_hub(published, hub, tmp_path, f"hub:someone/other@{commit}")
+
+
+def test_cache_that_cannot_be_written(published: Method, hub: Hub, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(WeightsError, match=r"cannot write to the Hub cache.*HF_HUB_CACHE"):
+        from_hub(published, hub, tmp_path / "file" / "cache")
+
+
+@pytest.mark.slow
+def test_cut_body(published: Method, hub: Hub, tmp_path: Path) -> None:
+    hub.faults.cut_body = True
+    with pytest.raises(WeightsError, match="not on this machine; someone/toy@") as caught:
+        from_hub(published, hub, tmp_path)
+    assert "\n" not in str(caught.value)
