@@ -9,6 +9,7 @@ turn negative in flat regions.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from regtool.losses.box import box_sum, window_sizes
+from regtool.losses.box import blocks, box_sum, box_sums, window_sizes
 
 _FLOOR = 1e-6
 
@@ -85,9 +86,7 @@ def _prepare(
 
 
 def _sums(f: Tensor, m: Tensor, w: Tensor | None, sizes: tuple[int, ...]) -> _Sums:
-    count: float | Tensor = 1.0
-    for n in sizes:
-        count *= n
+    count: float | Tensor = float(math.prod(sizes))
     wf, wm = f, m
     if w is not None:
         count = box_sum(w, sizes).clamp(min=1e-6)
@@ -118,45 +117,101 @@ class _LocalNCC(torch.autograd.Function):
         squared: bool,
         eps: float,
     ) -> Tensor:
-        s = _sums(f, m, w, sizes)
-        den = s.vf * s.vm + eps
-        a = 1 / den if squared else den.rsqrt()
-        a = a * s.cross if squared else a
-        cc = a * s.cross
-        total: Tensor | float = float(cc.numel())
-        if w is not None:
-            cc = cc * w
-            total = w.expand_as(cc).sum().clamp(min=1e-6)
-        loss = -cc.sum() / total
         need_f, need_m = ctx.needs_input_grad[:2]
-        if not (need_f or need_m):
-            return loss
-        # d cc / d v = -cc * v_other / den (squared), half of that otherwise.
-        b = cc / den
-        b = b * (-2.0 if squared else -1.0)
-        if squared:
-            a = a * 2.0
+        work = _Work(f, m, w, sizes)
+        parts = [
+            work.differentiate(at, squared, eps, need_f, need_m)
+            for at in blocks(f.shape, 2, 2**18 * torch.get_num_threads())
+        ]
+        total: Tensor | float = float(f.numel())
         if w is not None:
-            a = a * w
-        weight = 1.0 if w is None else w
-        sum_a = box_sum(a, sizes)
-        grads: list[Tensor | None] = [None, None]
-        wanted = (
-            (need_f, m, f, s.mean_m, s.mean_f, s.vm, s.vf),
-            (need_m, f, m, s.mean_f, s.mean_m, s.vf, s.vm),
-        )
-        for i, (need, other, own, mean_other, mean_own, v_other, v_own) in enumerate(wanted):
-            if not need:
-                continue
-            bv = b * v_other * (v_own > _FLOOR)
-            grad = other * sum_a + own * box_sum(bv, sizes)
-            grad = grad - box_sum(a * mean_other + bv * mean_own, sizes)
-            grads[i] = grad * weight / -total
-        ctx.save_for_backward(*grads)
-        return loss
+            total = w.expand_as(f).sum().clamp(min=1e-6)
+        if need_f or need_m:
+            ctx.save_for_backward(*work.gradients(total, need_f, need_m))
+        return -torch.stack(parts).sum() / total
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         saved = [None if g is None else g * grad for g in ctx.saved_tensors]
         return saved[0], saved[1], None, None, None, None
+
+
+class _Work:
+    """The box sums of one evaluation, replaced in place by derivative maps slab after slab."""
+
+    def __init__(self, f: Tensor, m: Tensor, w: Tensor | None, sizes: tuple[int, ...]) -> None:
+        self.f, self.m, self.w, self.sizes = f, m, w, sizes
+        self.count = None if w is None else box_sum(w, sizes).clamp_(min=1e-6)
+        wf, wm = (f, m) if w is None else (f * w, m * w)
+        factors: list[tuple[Tensor, Tensor | None]] = [
+            (wf, None),
+            (wm, None),
+            (wf, f),
+            (wm, m),
+            (wf, m),
+        ]
+        self.sf, self.sm, self.sff, self.smm, self.sfm = box_sums(factors, sizes)
+
+    def differentiate(
+        self, at: slice, squared: bool, eps: float, need_f: bool, need_m: bool
+    ) -> Tensor:
+        """Sum the correlation of a slab; leave a in sfm, b in sff, smm, the rest in sf, sm."""
+        sf, sm, sfm = self.sf[:, :, at], self.sm[:, :, at], self.sfm[:, :, at]
+        sff, smm = self.sff[:, :, at], self.smm[:, :, at]
+        share = 1.0 / math.prod(self.sizes)
+        inverse = share if self.count is None else 1 / self.count[:, :, at]
+        mean_f, mean_m = sf * inverse, sm * inverse
+        cross = sfm - sf * mean_m
+        vf = (sff - sf * mean_f).clamp_(min=_FLOOR)
+        vm = (smm - sm * mean_m).clamp_(min=_FLOOR)
+        den = (vf * vm).add_(eps)
+        a = cross / den if squared else den.rsqrt()
+        cc = a * cross
+        if self.w is not None:
+            weight = self.w[:, :, at]
+            cc, a = cc * weight, a * weight
+        if need_f or need_m:
+            # d cc / d v = -cc * v_other / den when squared, half of it otherwise.
+            scale = 2.0 if squared else 1.0
+            b = (cc / den).mul_(-scale)
+            a.mul_(scale)
+            sfm.copy_(a)
+            if need_m:
+                _derivatives(smm, sm, b * vf, vm, a, mean_f, mean_m)
+            if need_f:
+                _derivatives(sff, sf, b * vm, vf, a, mean_m, mean_f)
+        return cc.sum()
+
+    def gradients(
+        self, total: Tensor | float, need_f: bool, need_m: bool
+    ) -> tuple[Tensor | None, Tensor | None]:
+        maps: list[tuple[Tensor, Tensor | None]] = [(self.sfm, None)]
+        maps += [(x, None) for x in (self.sff, self.sf) if need_f]
+        maps += [(x, None) for x in (self.smm, self.sm) if need_m]
+        sum_a, *rest = box_sums(maps, self.sizes)
+        scale = -1 / total
+        grad_f = self._gradient(sum_a, rest[:2], self.f, self.m, scale) if need_f else None
+        grad_m = self._gradient(sum_a, rest[-2:], self.m, self.f, scale) if need_m else None
+        return grad_f, grad_m
+
+    def _gradient(
+        self, sum_a: Tensor, sums: list[Tensor], own: Tensor, other: Tensor, scale: Any
+    ) -> Tensor:
+        grad = sums[0].mul_(own).addcmul_(sum_a, other).sub_(sums[1]).mul_(scale)
+        return grad if self.w is None else grad.mul_(self.w)
+
+
+def _derivatives(
+    b_out: Tensor,
+    rest_out: Tensor,
+    b: Tensor,
+    variance: Tensor,
+    a: Tensor,
+    mean_other: Tensor,
+    mean_own: Tensor,
+) -> None:
+    """Write b (zero where the variance is clamped) and ``a mean_other + b mean_own``."""
+    torch.mul(b, variance > _FLOOR, out=b_out)
+    torch.mul(a, mean_other, out=rest_out)
+    rest_out.addcmul_(b_out, mean_own)

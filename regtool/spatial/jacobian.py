@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -35,12 +36,11 @@ def jacobian_determinant(
     u = displacement.to(torch.promote_types(displacement.dtype, torch.float32))
     if spacing is not None:
         u = u / torch.tensor(spacing, dtype=u.dtype, device=u.device).reshape(1, -1, *[1] * ndim)
-    difference = _central if scheme == "central" else _forward
-    rows = [
-        [difference(u[:, i], j + 1) + (1.0 if i == j else 0.0) for j in range(ndim)]
-        for i in range(ndim)
-    ]
-    return _determinant(rows)
+    if scheme == "forward":
+        return _determinant(u, _forward)
+    if torch.is_grad_enabled() and u.requires_grad:
+        return _determinant(u, _central)
+    return _slab_by_slab(u)
 
 
 def field_jacobian(field: Tensor | NDArray[Any], grid: Grid) -> Tensor:
@@ -84,8 +84,7 @@ class FoldSummary:
 def folds(determinant: Tensor, mask: Tensor | None = None, floor: float = 1e-3) -> FoldSummary:
     """Summarise one determinant map without its outermost layer.
 
-    ``determinant`` (*S) and ``mask`` (*S) of the same shape (non-zero inside); one leading axis of
-    one element is dropped. The outermost layer, where differences are one-sided, does not count;
+    ``determinant`` (*S) and ``mask`` (*S) of the same shape (non-zero inside). The outermost layer, where differences are one-sided, does not count;
     axes with fewer than three voxels are not trimmed. ``count`` is the number of det <= 0 (or
     not a number), ``sd`` the unbiased standard deviation, ``sd_log`` that of
     ``log(max(det, floor))``, ``floored`` how many voxels the floor touched.
@@ -132,8 +131,28 @@ def _forward(x: Tensor, axis: int) -> Tensor:
     return torch.diff(x, dim=axis) if x.shape[axis] > 1 else torch.zeros_like(x)
 
 
-def _determinant(m: list[list[Tensor]]) -> Tensor:
-    if len(m) == 2:
+def _slab_by_slab(u: Tensor) -> Tensor:
+    """Central-difference determinant with temporaries of a few slices that stay in the cache."""
+    n, area = u.shape[2], max(1, u[0, 0, 0].numel())
+    step = max(8, 2**19 // area)
+    if step >= n or u.is_cuda:
+        return _determinant(u, _central)
+    out = torch.empty_like(u[:, 0], memory_format=torch.contiguous_format)
+    for start in range(0, n, step):
+        stop = min(start + step, n)
+        low, high = max(start - 1, 0), min(stop + 1, n)
+        part = _determinant(u[:, :, low:high], _central)
+        out[:, start:stop] = part[:, start - low : stop - low]
+    return out
+
+
+def _determinant(u: Tensor, difference: Callable[[Tensor, int], Tensor]) -> Tensor:
+    ndim = u.shape[1]
+    m = [
+        [difference(u[:, i], j + 1) + (1.0 if i == j else 0.0) for j in range(ndim)]
+        for i in range(ndim)
+    ]
+    if ndim == 2:
         return m[0][0] * m[1][1] - m[0][1] * m[1][0]
     return (
         m[0][0] * (m[1][1] * m[2][2] - m[1][2] * m[2][1])
