@@ -84,10 +84,11 @@ class FoldSummary:
 def folds(determinant: Tensor, mask: Tensor | None = None, floor: float = 1e-3) -> FoldSummary:
     """Summarise one determinant map without its outermost layer.
 
-    ``determinant`` (*S) and ``mask`` (*S) of the same shape (non-zero inside). The outermost layer, where differences are one-sided, does not count;
-    axes with fewer than three voxels are not trimmed. ``count`` is the number of det <= 0 (or
-    not a number), ``sd`` the unbiased standard deviation, ``sd_log`` that of
-    ``log(max(det, floor))``, ``floored`` how many voxels the floor touched.
+    ``determinant`` (*S) and ``mask`` (*S) of the same shape (non-zero inside). The outermost layer,
+    where differences are one-sided, does not count; axes with fewer than three voxels are not
+    trimmed. ``count`` is the number of det <= 0 (or not a number), ``sd`` the unbiased standard
+    deviation, ``sd_log`` that of ``log(max(det, floor))``, ``floored`` how many voxels the floor
+    touched.
 
     Raises ValueError when the mask leaves no voxel.
     """
