@@ -1,0 +1,310 @@
+"""The loop of one stage: steps, logs, validations, checkpoints, and every way of ending."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from regtool.engine.training import validate as validation
+from regtool.engine.training.checkpoint import load_checkpoint, save_checkpoint
+from regtool.engine.training.logs import Logs
+from regtool.engine.training.seeds import derive, seed_globally
+from regtool.engine.training.settings import LoopSettings
+from regtool.engine.training.stepper import Stepper
+from regtool.engine.training.stop import Stopper
+from regtool.engine.training.store import PairStore
+from regtool.engine.training.window import Window
+from regtool.errors import RegtoolError, UsageError
+from regtool.plugins.exchange import Context
+
+log = logging.getLogger("regtool.train")
+
+Ending = Literal["finished", "early", "time", "signal"]
+CHECKPOINT = "checkpoint.safetensors"
+
+
+class DivergedError(RegtoolError):
+    """The loss or the weights stopped being numbers."""
+
+
+@dataclass
+class State:
+    """What a checkpoint holds beside tensors: where the stage is and how it did so far.
+
+    ``validated`` is the last validated step; ``stale`` counts validations without gain;
+    ``data`` is the fingerprint of the training pairs.
+    """
+
+    stage: str
+    data: str = ""
+    step: int = 0
+    seconds: float = 0.0
+    validated: int = -1
+    best: float | None = None
+    best_step: int = -1
+    best_figures: dict[str, float] = field(default_factory=dict)
+    stale: int = 0
+    early: bool = False
+    window: dict[str, list[float]] = field(default_factory=dict)
+    numbers: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Surroundings:
+    """What a stage needs from the run: folder, figures, when to stop, what to do with the best.
+
+    ``options`` are the method's own, for validation. ``registrar(module)`` is the part of the
+    stage's module that registers. ``best(state)`` is called while the best weights are in the
+    module.
+    """
+
+    folder: Path
+    logs: Logs
+    stopper: Stopper
+    options: Any
+    registrar: Callable[[nn.Module], nn.Module]
+    best: Callable[[State], None]
+
+
+class StageLoop:
+    """Runs one stage from its state to one of its endings."""
+
+    def __init__(
+        self,
+        stepper: Stepper,
+        val: PairStore | None,
+        settings: LoopSettings,
+        around: Surroundings,
+        seed: int,
+    ) -> None:
+        self.stepper = stepper
+        self.stage = stepper.stage
+        self._val = val if val is not None and val.items else None
+        self._settings = settings
+        self._around = around
+        self._seed = seed
+        self._window = Window()
+        self.state = State(self.stage.name, stepper.store.fingerprint)
+        steps = self.stage.steps
+        self._log_every = settings.log_every or max(1, min(50, steps // 200))
+        self._val_every = settings.val_every or max(1, steps // 40)
+        self._check_every = 1 if stepper.runtime.device.type == "cpu" else 20
+        self._clock = self._saved = time.monotonic()
+        self._note = ""
+
+    @property
+    def total(self) -> int:
+        """Number of steps of the stage."""
+        return self.stage.steps
+
+    def restore(self) -> None:
+        """Continue from the run's checkpoint. Raises InputError or UsageError."""
+        path = self._around.folder / CHECKPOINT
+        parts, values = load_checkpoint(path)
+        state = State(**values)
+        if state.data != self.state.data:
+            raise UsageError(
+                f"{path}: the prepared training pairs are no longer those this run began with "
+                "(files or their preparation changed); start a new run in another folder"
+            )
+        self.stepper.restore(parts, state.numbers)
+        self._window.load(state.window)
+        self.state = state
+
+    def save(self) -> None:
+        """Write the checkpoint; broken weights never replace the last good one.
+
+        Raises DivergedError or OutputError.
+        """
+        self._tick()
+        if not self.stepper.sound or not self._window.finite:
+            raise self._diverged()
+        self._saved = time.monotonic()
+        if not self.stepper.runtime.main:
+            return
+        self.state.window = self._window.state()
+        self.state.numbers = self.stepper.numbers()
+        save_checkpoint(
+            self._around.folder / CHECKPOINT, self.stepper.tensors(), asdict(self.state)
+        )
+
+    def run(self) -> Ending:
+        """Train to an ending and write the checkpoint there. Raises DivergedError, OutputError."""
+        self._clock = time.monotonic()
+        self._around.logs.bar.start(self.stage.name, self.state.step, self.total)
+        self.stepper.prepare()
+        if self.state.step == 0 and self.state.validated < 0:
+            self.save()
+        while True:
+            self._maybe_validate()
+            ending = self._ending()
+            if ending is not None:
+                return self._end(ending)
+            self._window.add(self.stepper.step(self.state.step))
+            self.state.step += 1
+            self._after_step()
+
+    def _after_step(self) -> None:
+        step = self.state.step
+        if step % self._check_every == 0 and not self._agreed(self._window.finite):
+            raise self._diverged()
+        if step % self._log_every == 0:
+            self._log_row()
+        bar = self._around.logs.bar
+        bar.update(step, self.total, self._note)
+        every = self._settings.checkpoint_every
+        late = time.monotonic() - self._saved >= self._settings.checkpoint_seconds
+        if late or (every and step % every == 0):
+            self.save()
+
+    def _ending(self) -> Ending | None:
+        if self.state.early:
+            return "early"
+        if self.state.step >= self.total:
+            return (
+                "finished"
+                if self.state.validated == self.state.step or not self._val
+                else self._reason()
+            )
+        return self._reason()
+
+    def _reason(self) -> Ending | None:
+        reason: Ending | None = self._around.stopper.reason
+        if self.stepper.runtime.world > 1:
+            # All ranks have to leave at the same step; asking every time would cost a message.
+            if self.state.step % 10 and self.state.step < self.total:
+                return None
+            by_signal, by_time = self.stepper.runtime.agree(
+                [float(reason == "signal"), float(reason == "time")]
+            )
+            reason = "signal" if by_signal else "time" if by_time else None
+        return reason
+
+    def _end(self, ending: Ending) -> Ending:
+        if ending in ("finished", "early"):
+            self._log_row()
+        self.save()
+        unproven = self.state.best is None and ending != "signal"
+        if unproven and self.stepper.runtime.main:
+            with self._averaged():
+                self._around.best(self.state)
+        return ending
+
+    def _log_row(self) -> None:
+        means = self._window.means()
+        if not means:
+            return
+        if self.stepper.runtime.world > 1:
+            summed = self.stepper.runtime.agree(list(means.values()))
+            means = {k: v / self.stepper.runtime.world for k, v in zip(means, summed, strict=True)}
+        first = next(iter(means))
+        self._note = f"{first} {means[first]:.4g}" + (
+            f", best {self.state.best:.4f}" if self.state.best is not None else ""
+        )
+        row = {"lr": self.stepper.rate(self.state.step - 1), **means}
+        self._tick()
+        self._around.logs.figures(
+            self.stage.name, self.state.step, "train", row, self.state.seconds
+        )
+
+    # -- validation ----------------------------------------------------------------------------
+
+    def _maybe_validate(self) -> None:
+        step = self.state.step
+        due = step > 0 and (step % self._val_every == 0 or step == self.total)
+        if self._val is None or not due or self.state.validated == step or self.state.early:
+            return
+        figures = self._figures(self._val)
+        self.stepper.prepare()
+        if figures is None:
+            return  # interrupted: the checkpoint says that this validation is still to come
+        self._tick()
+        self.state.validated = step
+        self._around.logs.figures(self.stage.name, step, "val", figures, self.state.seconds)
+        log.info("%s step %d: %s", self.stage.name, step, validation.in_words(figures))
+        self._judge(figures)
+
+    def _judge(self, figures: dict[str, float]) -> None:
+        state = self.state
+        new = validation.score(figures)
+        gained = state.best is None or new > state.best + self._settings.min_gain
+        if state.best is None or new > state.best:
+            state.best, state.best_step, state.best_figures = new, state.step, figures
+            if self.stepper.runtime.main:
+                with self._averaged():
+                    self._around.best(state)
+        state.stale = 0 if gained else state.stale + 1
+        state.early = 0 < self._settings.patience <= state.stale
+
+    def _figures(self, store: PairStore) -> dict[str, float] | None:
+        """Mean figures over the validation pairs, or None when asked to stop meanwhile."""
+        runtime = self.stepper.runtime
+        rows = []
+        self.stepper.module.eval()
+        with torch.no_grad(), self._averaged():
+            for number in range(runtime.rank, len(store.names), runtime.world):
+                if runtime.world == 1 and self._around.stopper.reason is not None:
+                    return None
+                rows.append(self._one_pair(store, number))
+        if runtime.world > 1:
+            from accelerate.utils import gather_object
+
+            rows = gather_object(rows)
+        return validation.average(rows)
+
+    def _one_pair(self, store: PairStore, number: int) -> dict[str, float]:
+        device = self.stepper.runtime.device
+        seed = derive(self._seed, self.stage.name, "val", number)
+        seed_globally(seed)
+        generator = torch.Generator(device).manual_seed(seed)
+        indices = store.of_pair(number)
+        figures: dict[str, float] = {}
+        if self.stage.registers:
+            context = Context(generator, device, step=self.state.step)
+            register = validation.register_with(
+                self._around.registrar(self.stepper.module), self._around.options
+            )
+            with self.stepper.runtime.accelerator.autocast():
+                figures = validation.validate_pair(
+                    store, indices, self.stage.batch, context, register
+                )
+        if "dice" not in figures:
+            context = Context(generator, device, step=self.state.step, training=True)
+            figures |= validation.loss_of_pair(
+                store, indices, self.stage.batch, context, self.stepper.loss
+            )
+        return figures
+
+    # -- small things --------------------------------------------------------------------------
+
+    def _averaged(self) -> Any:
+        return self.stepper.ema.applied() if self.stepper.ema is not None else nullcontext()
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        self.state.seconds += now - self._clock
+        self._clock = now
+
+    def _agreed(self, good: bool) -> bool:
+        if self.stepper.runtime.world == 1:
+            return good
+        return self.stepper.runtime.agree([float(not good)])[0] == 0
+
+    def _diverged(self) -> DivergedError:
+        path = self._around.folder / CHECKPOINT
+        at = ""
+        if path.exists():
+            _, values = load_checkpoint(path)
+            at = f"; {path} keeps the last good state, step {values['step']}"
+        return DivergedError(
+            f"stage {self.stage.name!r}, step {self.state.step}: the loss or the weights are no "
+            f"longer finite{at}; start a new run with --init-weights {path} and a lower --lr"
+        )

@@ -1,0 +1,222 @@
+"""From a request to a plan: method, preset, stages and settings, with a resumed run's own kept."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import regtool
+from regtool.engine.training.loop import CHECKPOINT
+from regtool.engine.training.settings import (
+    RunSettings,
+    apply_overrides,
+    differences,
+    plain,
+    read_settings,
+)
+from regtool.errors import OutputError, PluginError, UsageError
+from regtool.plugins import discovery
+from regtool.plugins.description import Method
+from regtool.plugins.training import Schedule, Stage
+
+SETTINGS = "settings.json"
+
+
+@dataclass
+class TrainRequest:
+    """What ``regtool train`` was asked for. None means not given: on resume the run's own value,
+    otherwise the default. ``time_limit`` is in seconds."""
+
+    output: Path
+    method: str | None = None
+    data: Sequence[str] = ()
+    stage: str | None = None
+    preset: str | None = None
+    steps: int | None = None
+    lr: float | None = None
+    batch: int | None = None
+    val: str | None = None
+    resume: bool = False
+    overwrite: bool = False
+    init_weights: str | None = None
+    label_loss: float | None = None
+    time_limit: float | None = None
+    deterministic: bool | None = None
+    assignments: Sequence[str] = ()
+    device: str = "auto"
+    precision: str | None = None
+    threads: int | None = None
+    seed: int | None = None
+    quiet: bool = False
+
+
+@dataclass
+class Plan:
+    """A checked plan. ``stages`` are all of the method's, ``chosen`` those to train now."""
+
+    method: Method
+    settings: RunSettings
+    stages: tuple[Stage, ...]
+    chosen: tuple[Stage, ...]
+    resuming: bool
+
+    @property
+    def preset(self) -> Mapping[str, Any]:
+        """The preset with everything that was set on the command line."""
+        return self.settings.preset
+
+
+def make_plan(request: TrainRequest, processes: int = 1) -> Plan:
+    """Check a request against the run folder, the method and its presets.
+
+    Raises UsageError, OutputError (a used folder without ``--resume``), PluginError, InputError.
+    """
+    folder = request.output
+    before = _existing(request)
+    if before is None and not request.method:
+        raise UsageError("train needs a method: -m METHOD")
+    if before is None and not request.data:
+        raise UsageError("train needs data: --data READER:PATH, --data pairs.csv or --data phantom")
+    method = discovery.load(request.method or (before.method if before else ""))
+    settings = _settings(request, before, method, processes)
+    if before is not None:
+        _compare(folder, before, settings, method)
+    stages = _stages(method, settings)
+    chosen = _choose(stages, settings.stage, method)
+    for stage in chosen:
+        _check(stage, processes)
+    resuming = before is not None and (folder / CHECKPOINT).exists()
+    return Plan(method, settings, stages, chosen, resuming)
+
+
+def _existing(request: TrainRequest) -> RunSettings | None:
+    folder = request.output
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder}: a file is in the way; name another folder with -o")
+    used = folder.is_dir() and any(p.name != ".lock" for p in folder.iterdir())
+    if request.resume:
+        if not used:
+            raise UsageError(f"--resume: {folder} holds no run")
+        return read_settings(folder / SETTINGS)
+    if used and not request.overwrite:
+        raise OutputError(
+            f"{folder}: not empty; continue the run there with --resume, replace it with "
+            "--overwrite, or name another folder with -o"
+        )
+    return None
+
+
+def _settings(
+    request: TrainRequest, before: RunSettings | None, method: Method, processes: int
+) -> RunSettings:
+    """Values given now, else those of the run that is resumed, else the defaults."""
+    values: dict[str, Any] = before.model_dump(by_alias=True) if before is not None else {}
+    if before is None or request.preset is not None or request.assignments:
+        name = request.preset or (before.preset_name if before else _default_preset(method))
+        if name not in method.presets:
+            raise UsageError(
+                f"--preset {name}: method {method.name!r} has "
+                f"{', '.join(method.presets) or 'no presets'}"
+            )
+        same = before is not None and name == before.preset_name
+        base = before.preset if before is not None and same else plain(method.presets[name])
+        values |= {"preset_name": name, "preset": apply_overrides(base, list(request.assignments))}
+    given = {
+        "method": method.name, "data": list(request.data) or None, "val": request.val,
+        "stage": request.stage, "steps": request.steps, "lr": request.lr, "batch": request.batch,
+        "seed": request.seed, "precision": request.precision, "label_loss": request.label_loss,
+        "init_weights": request.init_weights, "deterministic": request.deterministic,
+    }  # fmt: skip
+    values |= {key: value for key, value in given.items() if value is not None}
+    values |= {
+        "processes": processes, "device": request.device, "regtool": regtool.__version__,
+        "torch": torch.__version__, "threads": request.threads or torch.get_num_threads(),
+    }  # fmt: skip
+    settings = RunSettings(**values)
+    for name, value in (("steps", settings.steps), ("batch", settings.batch), ("lr", settings.lr)):
+        if value is not None and not value > 0:
+            raise UsageError(f"--{name} {value}: must be more than zero")
+    if settings.label_loss < 0:
+        raise UsageError(f"--label-loss {settings.label_loss:g}: must not be negative")
+    return settings
+
+
+def _default_preset(method: Method) -> str:
+    if not method.presets or method.recipe is None:
+        raise UsageError(f"method {method.name!r} has nothing to train")
+    return next(iter(method.presets))
+
+
+def _compare(folder: Path, before: RunSettings, now: RunSettings, method: Method) -> None:
+    found = differences(before, now)
+    if found and all(text.startswith("steps:") for text in found):
+        schedules = [o.schedule for s in _stages(method, now) for o in s.optimisers]
+        if all(s == Schedule(warmup=s.warmup) for s in schedules):
+            return  # nothing done so far depends on the number of steps
+    if found:
+        raise UsageError(
+            f"--resume: {folder} was started with other settings ({'; '.join(found[:3])}); repeat "
+            "those, or start a new run in another folder"
+        )
+
+
+def _stages(method: Method, settings: RunSettings) -> tuple[Stage, ...]:
+    """The recipe's stages, with ``--steps``, ``--lr`` and ``--batch`` applied."""
+    if method.recipe is None:
+        raise UsageError(f"method {method.name!r} has nothing to train")
+    recipe = discovery.resolve_import(method.recipe, f"recipe of method '{method.name}'")
+    stages = tuple(recipe(settings.preset))
+    names = [stage.name for stage in stages]
+    if not stages or len(set(names)) != len(names):
+        raise PluginError(f"recipe of method '{method.name}': stages need distinct names")
+    changed = {"steps": settings.steps, "lr": settings.lr, "batch": settings.batch}
+    if all(value is None for value in changed.values()):
+        return stages
+    if len(stages) > 1 and settings.stage is None:
+        option = next(key for key, value in changed.items() if value is not None)
+        raise UsageError(
+            f"--{option}: method {method.name!r} trains in stages; say which with "
+            f"--stage ({', '.join(names)})"
+        )
+    return tuple(_changed(s, settings) if settings.stage in (None, s.name) else s for s in stages)
+
+
+def _changed(stage: Stage, settings: RunSettings) -> Stage:
+    optimisers = stage.optimisers
+    if settings.lr is not None and optimisers:
+        ratio = settings.lr / optimisers[0].lr  # several optimisers keep their relation
+        optimisers = tuple(dataclasses.replace(o, lr=o.lr * ratio) for o in optimisers)
+    return dataclasses.replace(
+        stage,
+        optimisers=optimisers,
+        steps=settings.steps or stage.steps,
+        batch=settings.batch or stage.batch,
+    )
+
+
+def _choose(stages: tuple[Stage, ...], name: str | None, method: Method) -> tuple[Stage, ...]:
+    if name is None:
+        return stages
+    for stage in stages:
+        if stage.name == name:
+            return (stage,)
+    raise UsageError(
+        f"--stage {name}: method {method.name!r} has {', '.join(s.name for s in stages)}"
+    )
+
+
+def _check(stage: Stage, processes: int) -> None:
+    if stage.needs:
+        raise UsageError(
+            f"stage {stage.name!r} needs {', '.join(stage.needs)} as input, which "
+            "train does not supply"
+        )
+    if stage.steps < 1 or stage.batch < 1:
+        raise PluginError(f"stage {stage.name!r}: steps and batch must be at least 1")
+    if stage.batch % processes:
+        raise UsageError(f"--batch {stage.batch}: not divisible among {processes} processes")

@@ -1,0 +1,205 @@
+"""What a training run was asked for: kept in settings.json, compared on resume."""
+
+from __future__ import annotations
+
+import ast
+import copy
+import difflib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from regtool.engine.training.checkpoint import write_atomically
+from regtool.errors import InputError, PluginError, UsageError
+
+
+class LoopSettings(BaseModel):
+    """The engine's own keys of a preset's ``training``; the method's keys stand beside them.
+
+    ``training["stages"][NAME]`` may override any of them for one stage.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    log_every: int = Field(0, ge=0, description="steps between log rows; 0: by itself")
+    val_every: int = Field(0, ge=0, description="steps between validations; 0: steps / 40")
+    checkpoint_every: int = Field(0, ge=0, description="steps between checkpoints; 0: by time only")
+    checkpoint_seconds: float = Field(300.0, gt=0, description="seconds between checkpoints")
+    patience: int = Field(0, ge=0, description="validations without gain before stopping; 0: never")
+    min_gain: float = Field(0.0, ge=0, description="what counts as gain for `patience`")
+    augment: dict[str, Any] = Field(default_factory=dict, description="see regtool.data.augment")
+    storage: Literal["float32", "float16", "bfloat16"] = "float16"
+    cache: bool = Field(True, description="keep prepared pairs in the run folder")
+    slices: int | None = Field(None, description="tensor axis to cut volumes along (2-D presets)")
+    name: str | None = Field(None, description="name of the exported weights")
+
+
+ENGINE_KEYS = frozenset(LoopSettings.model_fields)
+_FREE_TRAINING = {
+    "log_every",
+    "val_every",
+    "checkpoint_every",
+    "checkpoint_seconds",
+    "patience",
+    "min_gain",
+    "storage",
+    "cache",
+    "name",
+}
+
+
+def loop_settings(preset: Mapping[str, Any], stage: str) -> LoopSettings:
+    """The engine's settings for one stage of a preset. Raises UsageError."""
+    training = preset.get("training", {})
+    merged = {**training, **training.get("stages", {}).get(stage, {})}
+    try:
+        return LoopSettings(**{k: v for k, v in merged.items() if k in ENGINE_KEYS})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UsageError(f"training.{where}: {first['msg']} (got {first['input']!r})") from error
+
+
+class RunSettings(BaseModel):
+    """settings.json of a run folder."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+    schema_: Literal[1] = Field(1, alias="schema")
+    method: str
+    preset_name: str
+    preset: dict[str, Any]
+    data: list[str]
+    val: str | None = None
+    stage: str | None = None
+    steps: int | None = None
+    lr: float | None = None
+    batch: int | None = None
+    seed: int = 0
+    precision: str = "fp32"
+    label_loss: float = 0.0
+    init_weights: str | None = None
+    deterministic: bool = False
+    processes: int = 1
+    device: str = "auto"
+    threads: int | None = None
+    regtool: str = ""
+    torch: str = ""
+
+
+_FREE = {"schema", "device", "regtool", "torch", "threads", "init_weights"}
+
+
+def write_settings(path: Path, settings: RunSettings) -> None:
+    """Write settings.json atomically. Raises OutputError."""
+    text = settings.model_dump_json(by_alias=True, indent=2) + "\n"
+    write_atomically(path, lambda p: p.write_text(text, encoding="utf-8"))
+
+
+def read_settings(path: Path) -> RunSettings:
+    """Read settings.json. Raises InputError."""
+    try:
+        return RunSettings.model_validate_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file, so there is no run to resume here") from error
+    except (ValidationError, OSError, UnicodeDecodeError) as error:
+        first = str(error).splitlines()[0]
+        raise InputError(
+            f"{path}: not the settings of a run this version can resume ({first})"
+        ) from error
+
+
+def _flat(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping) and value:
+        for key, inner in value.items():
+            yield from _flat(inner, f"{path}.{key}" if path else str(key))
+    else:
+        yield path, value
+
+
+def differences(old: RunSettings, new: RunSettings) -> list[str]:
+    """What differs in a way that matters, one ``name: before, now`` each, in settings order."""
+    before, now = (dict(_flat(s.model_dump(by_alias=True, mode="json"), "")) for s in (old, new))
+    found = []
+    for name in [*before, *(n for n in now if n not in before)]:
+        parts = name.split(".")
+        free = parts[0] in _FREE or (
+            parts[:2] == ["preset", "training"] and parts[-1] in _FREE_TRAINING
+        )
+        a, b = before.get(name, "absent"), now.get(name, "absent")
+        if not free and a != b:
+            found.append(f"{name}: {_told(a)} before, {_told(b)} now")
+    return found
+
+
+def _told(value: Any) -> str:
+    return "not given" if value is None else repr(value)
+
+
+def apply_overrides(preset: Mapping[str, Any], assignments: list[str]) -> dict[str, Any]:
+    """A copy of ``preset`` with ``--set K=V`` applied.
+
+    K is a dotted path such as ``network.features``, or without a dot a key of ``training``. It
+    must exist in the preset or be one of the engine's own keys. V is a Python or JSON literal,
+    otherwise a string, and must have the type of what it replaces. Raises UsageError.
+    """
+    result = copy.deepcopy(dict(preset))
+    result.setdefault("training", {})
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals or not key:
+            raise UsageError(f"--set {assignment!r}: write KEY=VALUE")
+        path = key.split(".") if "." in key else ["training", key]
+        _assign(result, path, _literal(text), key)
+    return result
+
+
+def _literal(text: str) -> Any:
+    named = {"true": True, "false": False, "none": None, "null": None}
+    if text.lower() in named:
+        return named[text.lower()]
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _assign(tree: dict[str, Any], path: list[str], value: Any, key: str) -> None:
+    node: Any = tree
+    for part in path[:-1]:
+        node = node.get(part) if isinstance(node, dict) else None
+        if node is None:
+            raise UsageError(f"--set {key}: the preset has no {part!r}")
+    last = path[-1]
+    if not isinstance(node, dict):
+        raise UsageError(f"--set {key}: {'.'.join(path[:-1])} is a single value")
+    engine = path[0] == "training" and last in ENGINE_KEYS
+    if last not in node and not engine:
+        known = sorted({*node, *(ENGINE_KEYS if path[0] == "training" else ())})
+        near = difflib.get_close_matches(last, known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+        raise UsageError(f"--set {key}: unknown; {hint}")
+    old = node.get(last)
+    if isinstance(old, float) and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if isinstance(old, (list, tuple)) and isinstance(value, (list, tuple)):
+        value = list(value)
+    elif old is not None and value is not None and type(old) is not type(value):
+        raise UsageError(f"--set {key}: needs {type(old).__name__} like {old!r}, got {value!r}")
+    node[last] = value
+
+
+def plain(value: Any, where: str = "preset") -> Any:
+    """A preset as JSON-like data (tuples to lists), so that it survives settings.json unchanged.
+
+    Raises PluginError on anything that is no plain data.
+    """
+    if isinstance(value, Mapping):
+        return {str(k): plain(v, f"{where}.{k}") for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(v, where) for v in value]
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise PluginError(f"{where}: presets hold plain data only, not {type(value).__name__}")

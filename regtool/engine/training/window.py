@@ -1,0 +1,66 @@
+"""The running means between two rows of the log."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class Window:
+    """Sums and counts of named losses.
+
+    On the CPU values are taken at once; on a GPU they are kept as tensors until somebody asks, so
+    that steps do not wait for each other.
+    """
+
+    def __init__(self) -> None:
+        self._sums: dict[str, list[float]] = {}
+        self._waiting: dict[str, list[Tensor]] = {}
+        self._finite = True
+
+    def add(self, values: Mapping[str, Tensor]) -> None:
+        """Take one step's losses (detached scalars)."""
+        for name, value in values.items():
+            if value.device.type == "cpu":
+                self._count(name, [value.item()])
+            else:
+                self._waiting.setdefault(name, []).append(value)
+
+    @property
+    def finite(self) -> bool:
+        """Whether every loss so far was a number; waits for the device."""
+        self._settle()
+        return self._finite
+
+    def means(self) -> dict[str, float]:
+        """Mean of each loss since the last call; starts a new window."""
+        self._settle()
+        out = {name: total / count for name, (total, count) in self._sums.items()}
+        self._sums = {}
+        return out
+
+    def state(self) -> dict[str, list[float]]:
+        """What a checkpoint keeps."""
+        self._settle()
+        return {name: list(pair) for name, pair in self._sums.items()}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Continue the window of a checkpoint."""
+        self._sums = {name: [float(total), count] for name, (total, count) in state.items()}
+        self._waiting = {}
+
+    def _count(self, name: str, values: list[float]) -> None:
+        pair = self._sums.setdefault(name, [0.0, 0])
+        for value in values:
+            pair[0] += value
+            pair[1] += 1
+            self._finite = self._finite and math.isfinite(value)
+
+    def _settle(self) -> None:
+        for name, values in self._waiting.items():
+            self._count(name, torch.stack(values).tolist())
+        self._waiting = {}
