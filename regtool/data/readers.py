@@ -8,11 +8,13 @@ from pathlib import Path
 from regtool.data.acdc import read_acdc
 from regtool.data.cases import PairCase
 from regtool.data.pairs_table import read_pairs
+from regtool.data.phantom_files import read_phantoms
 from regtool.errors import InputError, UsageError
 
 READERS: dict[str, Callable[[str], list[PairCase]]] = {
     "acdc": read_acdc,
     "pairs": read_pairs,
+    "phantom": read_phantoms,
 }
 """Name before the colon of ``READER:PATH`` to the function that reads the rest."""
 
