@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -33,7 +34,14 @@ def _print_folded(rows: Sequence[Sequence[str]], header: Sequence[str], indent: 
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, show_header=bool(header), pad_edge=False, padding=(0, 2, 0, 0))
+    # rich keeps bold under NO_COLOR; whoever sets it wants no escape codes at all.
+    table = Table(
+        box=None,
+        show_header=bool(header),
+        header_style="" if os.environ.get("NO_COLOR") else "bold",
+        pad_edge=False,
+        padding=(0, 2, 0, 0),
+    )
     for title in header or rows[0]:
         table.add_column(Text(title) if header else "", overflow="fold")
     for row in rows:

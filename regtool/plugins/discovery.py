@@ -146,13 +146,21 @@ def _installed() -> list[Entry]:
         # Unrelated packages are never parsed: one damaged file elsewhere must not stop regtool.
         if GROUP not in (distribution.read_text("entry_points.txt") or ""):
             continue
-        title = distribution.metadata["Name"] or "unnamed distribution"
+        title = _fact(distribution, "Name") or "an unnamed distribution"
         if normalised(title) in seen:
             continue
         seen.add(normalised(title))
-        version = distribution.metadata["Version"] or "of unknown version"
+        version = _fact(distribution, "Version") or "of unknown version"
         entries += [Entry(n, value, title, version) for n, value in _pairs(distribution, title)]
     return entries
+
+
+def _fact(distribution: metadata.Distribution, key: str) -> str | None:
+    """One line of METADATA, or None where the file or the line is missing."""
+    try:
+        return distribution.metadata[key]
+    except (KeyError, TypeError, OSError):  # what a missing one gives depends on Python's version
+        return None
 
 
 def _pairs(distribution: metadata.Distribution, title: str) -> list[tuple[str, str]]:

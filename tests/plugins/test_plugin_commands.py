@@ -1,0 +1,199 @@
+"""``regtool methods`` and ``regtool plugins`` as a user runs them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fake_distributions import Runner, Site
+
+from regtool.cli import tables
+
+HEAVY = ("torch", "numpy", "SimpleITK", "nibabel", "huggingface_hub")
+
+
+@pytest.fixture
+def mixed(site: Site) -> Site:
+    """One sound method, one broken, one claimed twice."""
+    site.add("sound")
+    site.add("faulty", before="import not_there_at_all\n")
+    site.add("twice", distribution="fake-left")
+    site.add("twice", distribution="fake-right")
+    return site
+
+
+def lines(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.strip()]
+
+
+def test_broken_plugins_cost_one_warning_line_each(mixed: Site, program: Runner) -> None:
+    ran = program("methods", path=(mixed.folder,), REGTOOL_LOAD_PLUGINS="sound,faulty")
+    assert ran.returncode == 0
+    assert lines(ran.stdout)[1].split() == ["sound", "2-D,", "3-D", "-", "A", "fake", "method."]
+    (warning,) = lines(ran.stderr)
+    assert warning.startswith("regtool: warning: ")
+    assert "'faulty' of fake-faulty 1.0" in warning
+    assert "not_there_at_all" in warning
+
+
+def test_a_sound_method_is_shown_in_silence(mixed: Site, program: Runner) -> None:
+    ran = program("methods", "sound", path=(mixed.folder,))
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert "How often [at least once]." in ran.stdout
+    assert "int, >= 1" in ran.stdout
+    assert "fake-sound 1.0" in ran.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "words"),
+    [
+        ("faulty", 5, ["fake-faulty 1.0", "not_there_at_all"]),
+        ("twice", 5, ["fake-left 1.0", "fake-right 1.0"]),
+        ("soundd", 2, ["did you mean 'sound'"]),
+    ],
+)
+def test_asking_for_what_does_not_work(
+    mixed: Site, program: Runner, name: str, code: int, words: list[str]
+) -> None:
+    ran = program("methods", name, path=(mixed.folder,))
+    assert ran.returncode == code
+    assert ran.stdout == ""
+    (line,) = lines(ran.stderr)
+    assert line.startswith("regtool: error: ")
+    assert all(word in line for word in words)
+
+
+def test_debug_shows_the_plugins_own_traceback(mixed: Site, program: Runner) -> None:
+    ran = program("methods", "faulty", "--debug", path=(mixed.folder,))
+    assert ran.returncode == 5
+    assert "ModuleNotFoundError" in ran.stderr
+    assert "fake_faulty.py" in ran.stderr
+
+
+def test_strict_mode_fails_the_listing(mixed: Site, program: Runner) -> None:
+    for value, code in (("1", 5), ("0", 0), ("", 0)):
+        ran = program("methods", path=(mixed.folder,), REGTOOL_STRICT_PLUGINS=value)
+        assert ran.returncode == code, value
+
+
+def test_no_method_installed(program: Runner) -> None:
+    ran = program("methods", REGTOOL_LOAD_PLUGINS="")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert program("methods", "any", REGTOOL_LOAD_PLUGINS="").returncode == 2
+
+
+def test_json_is_all_that_stdout_carries(mixed: Site, program: Runner) -> None:
+    mixed.add("chatty", before="print('{not json')\n")
+    limit = {"REGTOOL_LOAD_PLUGINS": "sound,faulty,chatty"}
+    data = json.loads(program("methods", "--json", path=(mixed.folder,), **limit).stdout)
+    assert [method["name"] for method in data["methods"]] == ["chatty", "sound"]
+    assert [method["name"] for method in data["broken"]] == ["faulty"]
+    one = json.loads(program("methods", "chatty", "--json", path=(mixed.folder,), **limit).stdout)
+    assert one["options"][0]["name"] == "rounds"
+    assert one["distribution"] == {"name": "fake-chatty", "version": "1.0"}
+
+
+def test_plugins_list_marks_the_broken_ones(mixed: Site, program: Runner) -> None:
+    ran = program("plugins", "list", path=(mixed.folder,))
+    assert ran.returncode == 0
+    rows = {tuple(line.split()[:2]): line for line in lines(ran.stdout)}
+    assert rows["sound", "fake-sound"].endswith("ok")
+    assert "not_there_at_all" in rows["faulty", "fake-faulty"]
+    assert "claimed by" in rows["twice", "fake-left"]
+    assert "claimed by" in rows["twice", "fake-right"]
+    data = json.loads(program("plugins", "list", "--json", path=(mixed.folder,)).stdout)
+    errors = {entry["name"]: entry["error"] for entry in data}
+    assert errors["sound"] is None
+    assert "not_there_at_all" in errors["faulty"]
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--help",), ("methods",), ("methods", "sound"), ("plugins", "list")]
+)
+def test_listing_imports_nothing_heavy(site: Site, arguments: tuple[str, ...]) -> None:
+    site.add("sound")
+    code = (
+        "import sys\n"
+        "from regtool.cli.app import main\n"
+        f"sys.argv = ['regtool', *{arguments!r}]\n"
+        "try:\n    main()\n"
+        "except SystemExit as end:\n    assert not end.code, end.code\n"
+        f"found = [name for name in {HEAVY!r} if name in sys.modules]\n"
+        "assert not found, found\n"
+    )
+    path = os.pathsep.join(filter(None, sys.path))
+    ran = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_a_table_folds_in_a_narrow_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("NO_COLOR", "1")
+    tables.print_table([("name", "a [bracketed] text that is longer than the line")], ("a", "b"))
+    printed = capsys.readouterr().out
+    assert max(map(len, printed.splitlines())) <= 40
+    assert "[bracketed]" in printed
+    assert "\x1b" not in printed
+
+
+def test_a_table_in_a_pipe_keeps_one_line_a_row(capsys: pytest.CaptureFixture[str]) -> None:
+    tables.print_table([("x", "y" * 300), ("long name", "z")], ("a", "b"))
+    assert len(capsys.readouterr().out.splitlines()) == 3
+    tables.print_table([], ("a", "b"))
+    assert capsys.readouterr().out == ""
+
+
+def test_a_new_plugin_is_written_whole(tmp_path: Path, program: Runner) -> None:
+    parent = tmp_path / "with space" / "more"
+    ran = program("plugins", "new", "my-method", "-o", str(parent))
+    assert ran.returncode == 0, ran.stderr
+    folder = parent / "regtool-my-method"
+    assert ran.stdout.strip() == str(folder)
+    assert [path.name for path in parent.iterdir()] == [folder.name]
+    written = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
+    assert {"pyproject.toml", "README.md", "tests/test_conformance.py"} < written
+    package = {"plugin.py", "network.py", "loss.py", "recipe.py", "options.py", "__init__.py"}
+    assert {f"regtool_my_method/{name}" for name in package} < written
+    assert not any("@" in name or name.endswith(".template") for name in written)
+    texts = "".join((folder / name).read_text() for name in written)
+    assert "@NAME@" not in texts
+    assert "@PACKAGE@" not in texts
+    again = program("plugins", "new", "my-method", "-o", str(parent))
+    assert again.returncode == 8
+    assert "exists already" in again.stderr
+
+
+@pytest.mark.parametrize("name", ["My-Method", "2d", "a_b", "-x", "x-", "a--b", "", "none", "é"])
+def test_a_name_that_cannot_be_a_method_is_refused(
+    tmp_path: Path, program: Runner, name: str
+) -> None:
+    ran = program("plugins", "new", "-o", str(tmp_path), "--", name)
+    assert ran.returncode == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_exits_with_8(tmp_path: Path, program: Runner) -> None:
+    (tmp_path / "file").write_text("in the way")
+    ran = program("plugins", "new", "my-method", "-o", str(tmp_path / "file"))
+    assert ran.returncode == 8
+    assert len(lines(ran.stderr)) == 1
+
+
+def test_a_name_in_use_is_warned_about(site: Site, tmp_path: Path, program: Runner) -> None:
+    site.add("sound")
+    ran = program("plugins", "new", "sound", "-o", str(tmp_path), path=(site.folder,))
+    assert ran.returncode == 0
+    assert "installed already" in ran.stderr
