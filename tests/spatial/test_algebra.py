@@ -134,8 +134,8 @@ def test_resizing_keeps_affine_motion(old, data, seed):
     """A linear motion is the same motion on every grid over the same corners."""
     new = [data.draw(st.integers(2, 12)) for _ in old]
     n = len(old)
-    ratio = torch.tensor([(b - 1) / (a - 1) for a, b in zip(old, new, strict=True)])
-    scale = torch.diag(torch.cat([ratio, torch.ones(1)]).double())
+    ratio = [(b - 1) / (a - 1) for a, b in zip(old, new, strict=True)]
+    scale = torch.diag(torch.tensor([*ratio, 1.0], dtype=torch.float64))
     m = matrix(n, seed)
     there = affine_to_displacement(scale @ m @ scale.inverse(), tuple(new))
     torch.testing.assert_close(resize(affine_to_displacement(m, tuple(old)), tuple(new)), there)
