@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Values a thread works on at a time: 512 KiB of float32, half of a usual second-level cache.
-_BLOCK = 128 * 1024
+# Values a thread works on at a time (1 MiB of float32), measured: 2**17 to 2**19 are alike, whole
+# volumes five times slower.
+_BLOCK = 2**18
 
 
 def window_sizes(window: int | Sequence[int], shape: Sequence[int]) -> tuple[int, ...]:
