@@ -26,21 +26,29 @@ class Augment(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    flip: tuple[Axis, ...] = Field((), description="axes that may be mirrored, each by itself")
-    flip_probability: float = Field(0.5, ge=0, le=1)
+    flip: tuple[Axis, ...] = Field(
+        default=(), description="axes that may be mirrored, each by itself"
+    )
+    flip_probability: float = Field(default=0.5, ge=0, le=1)
     transpose: float = Field(
-        0.0, ge=0, le=1, description="probability of swapping x and y (square images only)"
+        default=0.0, ge=0, le=1, description="probability of swapping x and y (square images only)"
     )
     affine: float = Field(
-        1.0, ge=0, le=1, description="probability of rotation, scaling and translation"
+        default=1.0, ge=0, le=1, description="probability of rotation, scaling and translation"
     )
-    rotation: float = Field(0.0, ge=0, le=180, description="largest turn in the x-y plane, degrees")
-    scaling: float = Field(0.0, ge=0, lt=1, description="largest |log| of the scale factor")
-    translation: float = Field(0.0, ge=0, description="largest shift along each axis, mm")
-    gamma: float = Field(0.0, ge=0, description="largest |log| of the exponent")
-    contrast: float = Field(0.0, ge=0, lt=1, description="largest relative change about the mean")
-    brightness: float = Field(0.0, ge=0, lt=1, description="largest shift of [0, 1] intensities")
-    noise: float = Field(0.0, ge=0, lt=1, description="largest standard deviation added")
+    rotation: float = Field(
+        default=0.0, ge=0, le=180, description="largest turn in the x-y plane, degrees"
+    )
+    scaling: float = Field(default=0.0, ge=0, lt=1, description="largest |log| of the scale factor")
+    translation: float = Field(default=0.0, ge=0, description="largest shift along each axis, mm")
+    gamma: float = Field(default=0.0, ge=0, description="largest |log| of the exponent")
+    contrast: float = Field(
+        default=0.0, ge=0, lt=1, description="largest relative change about the mean"
+    )
+    brightness: float = Field(
+        default=0.0, ge=0, lt=1, description="largest shift of [0, 1] intensities"
+    )
+    noise: float = Field(default=0.0, ge=0, lt=1, description="largest standard deviation added")
 
     @property
     def moves(self) -> bool:
@@ -142,21 +150,21 @@ def _moved(pair: Pair, settings: Augment, generator: torch.Generator) -> Pair:
     kept = _uniform(generator, batch) >= settings.affine
     linear[kept] = torch.eye(ndim)
     shift[kept] = 0
-    device = fixed.image.device
+    shape = torch.tensor(fixed.image.shape[2:])
+    shift[:, shape == 1] = 0  # a single slice cannot leave its plane
     spacing = torch.tensor(fixed.spacing, dtype=torch.float32)
     # From mm about the centre to voxels: where in the input each output voxel is sampled.
     matrix = linear * spacing / spacing[:, None]
     offset = shift / spacing
-    half = torch.tensor([max(n - 1, 1) / 2 for n in fixed.image.shape[2:]])
-    theta = torch.cat([matrix * half / half[:, None], (offset / half)[:, :, None]], 2)
-    theta = torch.cat([theta[:, :, :ndim].flip(1, 2), theta[:, :, ndim:].flip(1)], 2)
-    shape = [batch, 1, *fixed.image.shape[2:]]
-    grid = functional.affine_grid(theta.to(device), shape, align_corners=True)
+    half = (shape - 1).clamp(min=1) / 2
+    grid = _sampling_grid(
+        (matrix * half / half[:, None]).to(fixed.image), (offset / half).to(fixed.image), shape
+    )
     images = [fixed.image, moving.image]
     new_images = _sample(images, grid, "bilinear", "border")
     discrete = [t for s in (fixed, moving) for t in (s.mask, s.labels) if t is not None]
     new_discrete = iter(_sample(discrete, grid, "nearest", "zeros") if discrete else [])
-    centre = torch.tensor([(n - 1) / 2 for n in fixed.image.shape[2:]])
+    centre = (shape - 1) / 2
 
     def rebuilt(sample: Sample, image: Tensor) -> Sample:
         result = replace(sample, image=image)
@@ -180,6 +188,22 @@ def _affine_maps(ndim: int, batch: int, settings: Augment, generator: torch.Gene
     maps[:, -2, -1] = torch.sin(angle)
     maps[:, -1, -2] = -torch.sin(angle)
     return maps * scale[:, None, None]
+
+
+def _sampling_grid(matrix: Tensor, offset: Tensor, shape: Tensor) -> Tensor:
+    """Grid for grid_sample, (B, *S, ndim) in x, y, z order, of an affine map of [-1, 1] axes.
+
+    ``matrix`` (B, ndim, ndim) and ``offset`` (B, ndim) are in tensor axis order.
+    """
+    ndim, ones = len(shape), [1] * len(shape)
+    grid = offset.flip(1).view(-1, *ones, ndim)
+    for axis, n in enumerate(shape.tolist()):
+        line = torch.linspace(-1, 1, n) if n > 1 else torch.zeros(1)
+        size = [*ones, 1]
+        size[axis] = n
+        column = matrix[:, :, axis].flip(1).view(-1, *ones, ndim)
+        grid = grid + column * line.to(matrix).view(size)
+    return grid
 
 
 def _sample(tensors: list[Tensor], grid: Tensor, mode: str, padding: str) -> list[Tensor]:

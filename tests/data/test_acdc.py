@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+
 from regtool.data.acdc import read_acdc
 from regtool.data.cases import assign_splits, only
 from regtool.errors import InputError

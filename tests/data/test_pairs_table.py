@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from regtool.data.pairs_table import read_pairs
 from regtool.data.readers import open_data
 from regtool.errors import InputError, UsageError

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from regtool.data.phantoms.pair import Phantom
+from regtool.data.phantoms.pair import VIEWS, Phantom
 
-KINDS = ("heart2d", "heart3d", "brain", "lung")
-_DEFAULTS: dict[str, tuple[tuple[int, ...], tuple[float, ...]]] = {
-    "heart2d": ((192, 224), (1.4, 1.4)),
-    "heart3d": ((12, 192, 224), (8.0, 1.4, 1.4)),
-    "brain": ((96, 120, 104), (1.5, 1.5, 1.5)),
-    "lung": ((100, 88, 120), (3.0, 2.8, 2.8)),
-}
+KINDS = tuple(VIEWS)
 
 
 def make(kind: str, seed: int = 0, size: int | None = None) -> Phantom:
@@ -19,9 +13,9 @@ def make(kind: str, seed: int = 0, size: int | None = None) -> Phantom:
     ``size`` sets the voxels along every axis (hearts keep their 12 slices); the field of view stays
     and the spacing follows. Raises ValueError for another kind.
     """
-    if kind not in _DEFAULTS:
+    if kind not in VIEWS:
         raise ValueError(f"unknown phantom {kind!r}; there are {', '.join(KINDS)}")
-    shape, spacing = _DEFAULTS[kind]
+    shape, spacing = VIEWS[kind]
     if size is not None:
         wanted = (12, size, size) if kind == "heart3d" else (size,) * len(shape)
         spacing = tuple(s * n / m for s, n, m in zip(spacing, shape, wanted, strict=True))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from regtool.data.phantoms.noise import Texture, blur, rician
-from regtool.data.phantoms.pair import Floats, Phantom, Points, axes_mm, grid_of, rotation
+from regtool.data.phantoms.pair import VIEWS, Floats, Phantom, Points, axes_mm, grid_of, rotation
 from regtool.data.phantoms.shapes import capsule, edge, ellipsoid, paint, smoothstep, soft_max
 
 NAMES = {
@@ -21,8 +21,8 @@ SULCUS_CELL = 11.5
 
 def brain(
     seed: int = 0,
-    shape: tuple[int, ...] = (96, 120, 104),
-    spacing: tuple[float, ...] = (1.5, 1.5, 1.5),
+    shape: tuple[int, ...] = VIEWS["brain"][0],
+    spacing: tuple[float, ...] = VIEWS["brain"][1],
 ) -> Phantom:
     """Two brains on one grid (RAS-stored); ``seed`` varies folds, ventricles and the difference.
 

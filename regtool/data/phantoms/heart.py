@@ -9,7 +9,7 @@ import numpy as np
 from regtool.data.phantoms.heart_motion import HeartShape
 from regtool.data.phantoms.heart_scene import Scene
 from regtool.data.phantoms.noise import blur, rician
-from regtool.data.phantoms.pair import Floats, Phantom, Points, axes_mm, grid_of, rotation
+from regtool.data.phantoms.pair import VIEWS, Floats, Phantom, Points, axes_mm, grid_of, rotation
 
 NAMES = {1: "right ventricle", 2: "myocardium", 3: "left ventricle"}
 SUB = 2  # samples through a slice: partial volume of thick slices
@@ -50,8 +50,8 @@ def heart(
     rng = np.random.default_rng([seed, 0x48])
     body = HeartShape.draw(rng)
     scene = Scene(body, rng)
-    shape = shape or ((192, 224) if ndim == 2 else (12, 192, 224))
-    spacing = spacing or ((1.4, 1.4) if ndim == 2 else (8.0, 1.4, 1.4))
+    usual = VIEWS[f"heart{ndim}d"]
+    shape, spacing = shape or usual[0], spacing or usual[1]
     centre = (rng.uniform(2, 14), rng.uniform(-14, -4))
     middle = 0.55 * body.length if ndim == 2 else body.length / 2 + rng.uniform(0, 3)
     view = _View(shape, spacing, centre, middle)

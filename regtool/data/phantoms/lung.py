@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from regtool.data.phantoms.noise import Texture, Tubes, blur, where
-from regtool.data.phantoms.pair import Floats, Phantom, Points, axes_mm, grid_of
+from regtool.data.phantoms.pair import VIEWS, Floats, Phantom, Points, axes_mm, grid_of
 from regtool.data.phantoms.shapes import (
     capsule,
     edge,
@@ -22,8 +22,8 @@ SOFT = 3.5  # mm over which an edge spreads: the voxel and the reconstruction ke
 
 def lung(
     seed: int = 0,
-    shape: tuple[int, ...] = (100, 88, 120),
-    spacing: tuple[float, ...] = (3.0, 2.8, 2.8),
+    shape: tuple[int, ...] = VIEWS["lung"][0],
+    spacing: tuple[float, ...] = VIEWS["lung"][1],
 ) -> Phantom:
     """Expiration (fixed) and inspiration (moving) of one chest; ``seed`` varies the anatomy.
 

@@ -15,6 +15,14 @@ Floats = NDArray[np.floating[Any]]
 Points = tuple[Floats, Floats, Floats]
 """World-like coordinates (x, y, z) in mm as three arrays that broadcast against each other."""
 
+VIEWS: dict[str, tuple[tuple[int, ...], tuple[float, ...]]] = {
+    "heart2d": ((192, 224), (1.4, 1.4)),
+    "heart3d": ((12, 192, 224), (8.0, 1.4, 1.4)),
+    "brain": ((96, 120, 104), (1.5, 1.5, 1.5)),
+    "lung": ((100, 88, 120), (3.0, 2.8, 2.8)),
+}
+"""Usual array shape and spacing (mm, array order) of each kind."""
+
 
 @dataclass(frozen=True)
 class Phantom:
