@@ -85,7 +85,7 @@ def read_affine(path: str | Path, ndim: int | None = None) -> Matrix:
         raise InputError(f"{path}: not a linear transform ({transform.GetName()})")
     if ndim is not None and transform.GetDimension() != ndim:
         raise GeometryError(f"{path}: a {transform.GetDimension()}-D transform for {ndim}-D images")
-    return _matrix_of(transform)
+    return matrix_of(transform)
 
 
 def read_transforms(path: str | Path) -> list[Transform]:
@@ -133,7 +133,7 @@ def _read_itk(path: Path) -> sitk.Transform:
         raise InputError(f"{path}: not an ITK transform file (.mat, .tfm, .txt, .h5)") from None
 
 
-def _matrix_of(transform: sitk.Transform) -> Matrix:
+def matrix_of(transform: sitk.Transform) -> Matrix:
     """Evaluate a linear transform at the origin and the unit points."""
     ndim = transform.GetDimension()
     shift = np.asarray(transform.TransformPoint([0.0] * ndim))
@@ -146,7 +146,7 @@ def _matrix_of(transform: sitk.Transform) -> Matrix:
 
 def _parts(path: Path, transform: sitk.Transform) -> list[Transform]:
     if transform.IsLinear():
-        return [_matrix_of(transform)]
+        return [matrix_of(transform)]
     if transform.GetTransformEnum() == sitk.sitkComposite:
         composite = sitk.CompositeTransform(transform)
         inner = [composite.GetNthTransform(i) for i in range(composite.GetNumberOfTransforms())]
