@@ -52,6 +52,12 @@ class CohortError(RegtoolError):
     exit_code = 7
 
 
+class WorseError(RegtoolError):
+    """A registration that lowered the similarity, refused with ``--fail-if-worse``."""
+
+    exit_code = 7
+
+
 class OutputError(RegtoolError):
     """An output that exists already or cannot be written."""
 

@@ -41,7 +41,7 @@ VARIANTS: dict[str, Variant] = {
 }
 
 
-def _convolution(ndim: int, inputs: int, outputs: int, stride: int = 1) -> nn.Module:
+def _convolution(ndim: int, inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d | nn.Conv3d:
     layer = nn.Conv3d if ndim == 3 else nn.Conv2d
     return layer(inputs, outputs, 3, stride=stride, padding=1)
 
@@ -125,11 +125,18 @@ def _double(x: Tensor) -> Tensor:
     return nn.functional.interpolate(x, scale_factor=2, mode="nearest")
 
 
-def _head(ndim: int, channels: int, spread: float, bias: float = 0.0) -> nn.Module:
-    head = _convolution(ndim, channels, ndim)
-    nn.init.normal_(head.weight, 0.0, spread)
-    nn.init.constant_(head.bias, bias)
-    return head
+class _Head(nn.Module):
+    """The last convolution, in float32 even under mixed precision: voxels need the digits."""
+
+    def __init__(self, ndim: int, channels: int, spread: float, bias: float = 0.0) -> None:
+        super().__init__()
+        self.convolution = _convolution(ndim, channels, ndim)
+        nn.init.normal_(self.convolution.weight, 0.0, spread)
+        nn.init.constant_(self.convolution.bias, bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            return self.convolution(x.float())
 
 
 class VoxelMorph(nn.Module):
@@ -138,7 +145,7 @@ class VoxelMorph(nn.Module):
     def __init__(self, ndim: int, variant: str = "2", width: int = 1) -> None:
         super().__init__()
         self.unet = UNet(ndim, VARIANTS[variant], width=width)
-        self.flow = _head(ndim, self.unet.channels, 1e-5)
+        self.flow = _Head(ndim, self.unet.channels, 1e-5)
 
     def displacement(self, moving: Tensor, fixed: Tensor) -> Tensor:
         """Displacement (B, ndim, *S) in voxels from two images (B, 1, *S) in [0, 1]."""
@@ -156,8 +163,8 @@ class VoxelMorphDiff(nn.Module):
     def __init__(self, ndim: int, variant: str = "2", width: int = 1, steps: int = 7) -> None:
         super().__init__()
         self.unet = UNet(ndim, VARIANTS[variant], to_half=True, width=width)
-        self.mean = _head(ndim, self.unet.channels, 1e-5)
-        self.log_variance = _head(ndim, self.unet.channels, 1e-10, bias=-10.0)
+        self.mean = _Head(ndim, self.unet.channels, 1e-5)
+        self.log_variance = _Head(ndim, self.unet.channels, 1e-10, bias=-10.0)
         self.steps = steps
 
     def velocity(self, moving: Tensor, fixed: Tensor) -> tuple[Tensor, Tensor]:
@@ -170,20 +177,27 @@ class VoxelMorphDiff(nn.Module):
 
     def expand(self, velocity: Tensor, shape: tuple[int, ...], steps: int | None = None) -> Tensor:
         """Integrate a half-resolution velocity and bring the displacement to ``shape``."""
-        return resize(integrate(velocity, steps or self.steps), shape)
+        with torch.autocast(velocity.device.type, enabled=False):
+            return resize(integrate(velocity.float(), steps or self.steps), shape)
 
     def forward(self, pair: Pair, options: Any, context: Context) -> Prediction:
         """Register a pair with the mean velocity; the inverse integrates its negative."""
         moving, crop = pad_to_multiple(pair.moving.image, self.unet.multiple)
         fixed, _ = pad_to_multiple(pair.fixed.image, self.unet.multiple)
         mean, _ = self.velocity(moving, fixed)
+        mean = mean * options.fraction
         shape = tuple(fixed.shape[2:])
         return Prediction(
-            displacement=crop(self.expand(mean, shape)), inverse=crop(self.expand(-mean, shape))
+            displacement=crop(self.expand(mean, shape, options.steps)),
+            inverse=crop(self.expand(-mean, shape, options.steps)),
         )
 
 
-def build(config: Mapping[str, Any]) -> nn.Module:
-    """Build the network of a preset or of a weights folder's config.json."""
-    kind = VoxelMorphDiff if config["method"] == "voxelmorph-diff" else VoxelMorph
-    return kind(config["ndim"], **config["network"])
+def build(config: Mapping[str, Any]) -> VoxelMorph:
+    """Build VoxelMorph from a preset or a weights folder's config.json."""
+    return VoxelMorph(config["ndim"], **config["network"])
+
+
+def build_diff(config: Mapping[str, Any]) -> VoxelMorphDiff:
+    """Build VoxelMorph-diff from a preset or a weights folder's config.json."""
+    return VoxelMorphDiff(config["ndim"], **config["network"])

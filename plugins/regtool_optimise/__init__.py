@@ -1,0 +1,1 @@
+"""Instance optimisation, the training-free reference, as a method."""

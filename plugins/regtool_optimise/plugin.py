@@ -1,0 +1,36 @@
+"""Description of the method ``optimise``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from regtool.api import Method, hookimpl
+
+
+@hookimpl
+def regtool_method() -> Method:
+    """Describe instance optimisation."""
+    return Method(
+        name="optimise",
+        summary="No training: a displacement is optimised for each pair, coarse to fine (Adam).",
+        paper=None,
+        licence="Apache-2.0",
+        ndim=(2, 3),
+        model="regtool_optimise.model:build",
+        options="regtool_optimise.options:OptimiseOptions",
+        capabilities=frozenset({"masks", "previews"}),
+        presets={f"{n}d": _preset(n) for n in (2, 3)},
+    )
+
+
+def _preset(ndim: int) -> dict[str, Any]:
+    return {
+        "ndim": ndim,
+        "network": {},
+        "preparation": {
+            "spacing": (None,) * ndim,
+            "size": (None,) * ndim,
+            "multiple": 1,
+            "intensity": [{"kind": "percentile", "low": 0.1, "high": 99.9}],
+        },
+    }

@@ -1,0 +1,1 @@
+"""VoxelMorph and VoxelMorph-diff as regtool methods."""

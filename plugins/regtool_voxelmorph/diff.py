@@ -1,0 +1,31 @@
+"""Description of the method ``voxelmorph-diff``."""
+
+from __future__ import annotations
+
+from regtool.api import Method, Paper, hookimpl
+from regtool_voxelmorph.presets import VOXELMORPH_DIFF
+
+
+@hookimpl
+def regtool_method() -> Method:
+    """Describe VoxelMorph-diff."""
+    return Method(
+        name="voxelmorph-diff",
+        summary="Probabilistic, diffeomorphic VoxelMorph: a U-Net predicts a stationary velocity.",
+        paper=Paper(
+            title="Unsupervised Learning of Probabilistic Diffeomorphic Registration for Images "
+            "and Surfaces",
+            authors="Dalca, Balakrishnan, Guttag, Sabuncu",
+            year=2019,
+            url="https://doi.org/10.1016/j.media.2019.07.006",
+        ),
+        licence="Apache-2.0",
+        ndim=(2, 3),
+        modality=("MR", "CT"),
+        anatomy=("heart", "brain"),
+        model="regtool_voxelmorph.network:build_diff",
+        options="regtool_voxelmorph.options:DiffOptions",
+        recipe="regtool_voxelmorph.recipe:recipe_diff",
+        capabilities=frozenset({"inverse"}),
+        presets=VOXELMORPH_DIFF,
+    )

@@ -1,0 +1,18 @@
+"""Options of both methods at registration."""
+
+from __future__ import annotations
+
+from regtool.api import Field, Options
+
+
+class NoOptions(Options):
+    """VoxelMorph has nothing to set at registration."""
+
+
+class DiffOptions(Options):
+    """Options of VoxelMorph-diff."""
+
+    steps: int = Field(7, ge=1, le=12, description="squarings that integrate the velocity")
+    fraction: float = Field(
+        1.0, ge=0, le=1, description="part of the way to go: the field of this time on the path"
+    )

@@ -1,0 +1,29 @@
+"""Description of the method ``voxelmorph``."""
+
+from __future__ import annotations
+
+from regtool.api import Method, Paper, hookimpl
+from regtool_voxelmorph.presets import VOXELMORPH
+
+
+@hookimpl
+def regtool_method() -> Method:
+    """Describe VoxelMorph."""
+    return Method(
+        name="voxelmorph",
+        summary="A U-Net predicts the displacement directly (VoxelMorph-2, 0.3 M parameters).",
+        paper=Paper(
+            title="VoxelMorph: A Learning Framework for Deformable Medical Image Registration",
+            authors="Balakrishnan, Zhao, Sabuncu, Guttag, Dalca",
+            year=2019,
+            url="https://doi.org/10.1109/TMI.2019.2897538",
+        ),
+        licence="Apache-2.0",
+        ndim=(2, 3),
+        modality=("MR", "CT"),
+        anatomy=("heart", "brain"),
+        model="regtool_voxelmorph.network:build",
+        options="regtool_voxelmorph.options:NoOptions",
+        recipe="regtool_voxelmorph.recipe:recipe",
+        presets=VOXELMORPH,
+    )

@@ -1,0 +1,121 @@
+"""Presets of both methods in plain data: network, preparation, training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_BRAIN_BOX: dict[str, Any] = {
+    "orientation": "LPS",
+    "spacing": (1.0, 1.0, 1.0),
+    "size": (None, None, None),
+    "multiple": 16,
+    "intensity": [{"kind": "percentile", "low": 0.5, "high": 99.5}],
+    "initial": "affine",
+}
+"""As the papers: 1 mm after affine alignment, sizes that four halvings divide."""
+
+_HEART_3D: dict[str, Any] = {
+    "orientation": "stack",
+    "spacing": (6.3, 1.5, 1.5),
+    "size": (16, 128, 128),
+    "fit": (True, False, False),
+    "anchor": "motion",
+    "intensity": [{"kind": "percentile", "low": 0.5, "high": 99.5}],
+}
+"""A short-axis stack: 5 or 10 mm slices need no finer sampling than 6.3 mm."""
+
+_HEART_2D: dict[str, Any] = {
+    "orientation": "stack",
+    "spacing": (1.5, 1.5),
+    "size": (128, 128),
+    "anchor": "motion",
+    "intensity": [{"kind": "percentile", "low": 0.5, "high": 99.5}],
+}
+
+_HEART_AUGMENT: dict[str, Any] = {"flip": ("x", "y"), "transpose": 0.5}
+
+VOXELMORPH: dict[str, dict[str, Any]] = {
+    "paper": {
+        "ndim": 3,
+        "network": {"variant": "2"},
+        "preparation": _BRAIN_BOX,
+        "training": {
+            "steps": 150_000,
+            "batch": 1,
+            "lr": 1e-4,
+            "similarity": "ncc",
+            "smoothness": 1.0,
+        },
+    },
+    "acdc-3d": {
+        "ndim": 3,
+        "network": {"variant": "2"},
+        "preparation": _HEART_3D,
+        "training": {
+            "steps": 4_000,
+            "batch": 1,
+            "lr": 1e-3,
+            "similarity": "mse",
+            "smoothness": 0.02,
+            "schedule": {"kind": "cosine", "warmup": 50},
+            "augment": _HEART_AUGMENT,
+        },
+    },
+    "acdc-2d": {
+        "ndim": 2,
+        "network": {"variant": "2"},
+        "preparation": _HEART_2D,
+        "training": {
+            "steps": 6_000,
+            "batch": 8,
+            "lr": 1e-3,
+            "similarity": "mse",
+            "smoothness": 0.02,
+            "schedule": {"kind": "cosine", "warmup": 50},
+            "augment": _HEART_AUGMENT,
+        },
+    },
+}
+
+VOXELMORPH_DIFF: dict[str, dict[str, Any]] = {
+    "paper": {
+        "ndim": 3,
+        "network": {"variant": "2"},
+        "preparation": _BRAIN_BOX,
+        "training": {
+            "steps": 150_000,
+            "batch": 1,
+            "lr": 1e-4,
+            "sigma": 0.02,
+            "prior": 10.0,
+        },
+    },
+    "acdc-3d": {
+        "ndim": 3,
+        "network": {"variant": "2"},
+        "preparation": _HEART_3D,
+        "training": {
+            "steps": 5_000,
+            "batch": 1,
+            "lr": 1e-3,
+            "sigma": 0.02,
+            "prior": 40.0,
+            "schedule": {"kind": "cosine", "warmup": 50},
+            "augment": _HEART_AUGMENT,
+        },
+    },
+    "acdc-2d": {
+        "ndim": 2,
+        "network": {"variant": "2"},
+        "preparation": _HEART_2D,
+        "training": {
+            "steps": 6_000,
+            "batch": 8,
+            "lr": 1e-3,
+            "sigma": 0.02,
+            "prior": 60.0,
+            "schedule": {"kind": "cosine", "warmup": 50},
+            "augment": _HEART_AUGMENT,
+        },
+    },
+}

@@ -1,0 +1,82 @@
+"""Losses and training of both methods."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from regtool.api.train import (
+    Context,
+    Optimiser,
+    Pair,
+    Prediction,
+    Schedule,
+    Stage,
+    StepOutput,
+    diffusion,
+    local_ncc,
+    mse,
+    velocity_kl,
+    warp,
+)
+from regtool_voxelmorph.network import VoxelMorph, VoxelMorphDiff, build, build_diff
+
+SIMILARITIES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"ncc": local_ncc, "mse": mse}
+
+
+def recipe(preset: Mapping[str, Any]) -> tuple[Stage, ...]:
+    """VoxelMorph: similarity + smoothness * diffusion (Balakrishnan 2019, equation 3)."""
+    settings = preset["training"]
+    similarity, weight = SIMILARITIES[settings["similarity"]], float(settings["smoothness"])
+
+    def step(module: nn.Module, pair: Pair, context: Context) -> StepOutput:
+        assert isinstance(module, VoxelMorph)
+        fixed, moving = pair.fixed.image, pair.moving.image
+        u = module.displacement(moving, fixed)
+        terms = {
+            "similarity": similarity(fixed, warp(moving, u)),
+            "smoothness": weight * diffusion(u),
+        }
+        return StepOutput(terms, Prediction(displacement=u))
+
+    return (_stage(settings, lambda config, upstream: build(config), step),)
+
+
+def recipe_diff(preset: Mapping[str, Any]) -> tuple[Stage, ...]:
+    """VoxelMorph-diff: MSE / (2 sigma^2) and the divergence from a smooth prior (Dalca 2019, eq. 9).
+
+    The velocity is sampled in training and its mean is used at registration. As in the authors'
+    code the likelihood term is the mean over voxels divided by sigma^2.
+    """
+    settings = preset["training"]
+    sigma, prior = float(settings["sigma"]), float(settings["prior"])
+
+    def step(module: nn.Module, pair: Pair, context: Context) -> StepOutput:
+        assert isinstance(module, VoxelMorphDiff)
+        fixed, moving = pair.fixed.image, pair.moving.image
+        mean, log_variance = module.velocity(moving, fixed)
+        noise = torch.randn(mean.shape, generator=context.generator, device=mean.device)
+        velocity = mean + torch.exp(0.5 * log_variance) * noise
+        u = module.expand(velocity, tuple(fixed.shape[2:]))
+        terms = {
+            "likelihood": mse(fixed, warp(moving, u)) / sigma**2,
+            "divergence": velocity_kl(mean, log_variance, prior),
+        }
+        return StepOutput(terms, Prediction(displacement=u))
+
+    return (_stage(settings, lambda config, upstream: build_diff(config), step),)
+
+
+def _stage(settings: Mapping[str, Any], make: Any, step: Any) -> Stage:
+    schedule = Schedule(**settings.get("schedule", {"kind": "constant"}))
+    return Stage(
+        name="registration",
+        build=make,
+        step=step,
+        optimisers=(Optimiser(lr=float(settings["lr"]), schedule=schedule),),
+        steps=int(settings["steps"]),
+        batch=int(settings["batch"]),
+    )

@@ -1,0 +1,55 @@
+"""``regtool jacobian``: the determinant map of a registration and its statistics."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from regtool.cli import common
+from regtool.cli.tables import print_table
+
+
+def jacobian(
+    source: Annotated[
+        Path,
+        typer.Argument(metavar="RECORD|WARP", help="A _regtool.json, or a displacement field."),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="Output file.", show_default="PREFIXJacobian.nii.gz"),
+    ] = None,
+    log: Annotated[
+        bool, typer.Option("--log", help="Write the logarithm, floored at log(0.001).")
+    ] = False,
+    mask: Annotated[
+        Path | None, typer.Option("--mask", help="Count only inside this mask.")
+    ] = None,
+    overwrite: common.Overwrite = False,
+    verbose: common.Verbose = 0,
+    quiet: common.Quiet = False,
+    debug: common.Debug = False,
+    log_file: common.LogFile = None,
+    as_json: common.Json = False,
+) -> None:
+    """Write the Jacobian determinant map and print its statistics.
+
+    det <= 0 means that tissue folds over; values above 1 are expansion from fixed to moving space.
+    """
+    common.Talk(verbose, quiet, debug, log_file).start()
+    from regtool.engine.jacobian import jacobian as engine
+
+    result = engine(source, output=output, log=log, mask=mask, overwrite=overwrite)
+    summary = result.summary
+    if log and summary["floored"]:
+        common.log.warning("%d voxels were floored before the logarithm", summary["floored"])
+    common.log.info("wrote %s", result.path)
+    if as_json:
+        common.print_json({"output": str(result.path), **summary})
+        return
+    print_table([(name, _number(value)) for name, value in summary.items()])
+
+
+def _number(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.6g}"

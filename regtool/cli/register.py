@@ -1,0 +1,142 @@
+"""``regtool register``: register a moving image to a fixed one."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from regtool.cli import common, progress
+
+if TYPE_CHECKING:
+    from regtool.engine.register import Registration
+
+
+class Topology(StrEnum):
+    """What is done about folds."""
+
+    off = "off"
+    report = "report"
+
+
+def _file(flag: str, text: str) -> Any:
+    return Annotated[Path | None, typer.Option(flag, help=text)]
+
+
+FixedMask = _file("--fixed-mask", "Where in the fixed image to look (methods with masks).")
+MovingMask = _file("--moving-mask", "Where in the moving image to look (methods with masks).")
+FixedLabels = _file("--fixed-labels", "Label map of the fixed image, to measure Dice.")
+MovingLabels = _file("--moving-labels", "Label map of the moving image: warped and measured.")
+FixedPoints = _file("--fixed-points", "Landmarks of the fixed image (CSV, LPS mm).")
+MovingPoints = _file("--moving-points", "Landmarks of the moving image (CSV, LPS mm).")
+Roi = _file("--roi", "Mask on the fixed image whose middle a method's box is placed on.")
+
+
+def register(
+    fixed: Annotated[Path, typer.Argument(help="The image that stays.", show_default=False)],
+    moving: Annotated[Path, typer.Argument(help="The image that is warped.", show_default=False)],
+    method: Annotated[
+        str, typer.Option("-m", "--method", help="See 'regtool methods'.")
+    ] = "voxelmorph",
+    output: Annotated[
+        str | None,
+        typer.Option("-o", "--output", metavar="PREFIX", help="Start of all output names.",
+                     show_default="MOVING_to_FIXED_"),
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option("-w", "--weights", metavar="NAME|PATH|hub:ORG/REPO@REV",
+                     help="Weights of the method.", show_default="the method's own"),
+    ] = None,
+    initial: Annotated[
+        str | None,
+        typer.Option("--initial", metavar="none|com|rigid|affine|FILE",
+                     help="Alignment before the method.", show_default="the weights' own"),
+    ] = None,
+    fixed_mask: FixedMask = None,
+    moving_mask: MovingMask = None,
+    fixed_labels: FixedLabels = None,
+    moving_labels: MovingLabels = None,
+    fixed_points: FixedPoints = None,
+    moving_points: MovingPoints = None,
+    slices: Annotated[
+        str | None,
+        typer.Option("--slices", metavar="x|y|z",
+                     help="Register a volume slice by slice along this axis with a 2-D method."),
+    ] = None,
+    roi: Roi = None,
+    topology: Annotated[
+        Topology, typer.Option("--topology", help="Report folds of the written field, or not.")
+    ] = Topology.report,
+    inverse: Annotated[
+        bool, typer.Option("--inverse", help="Also write 1InverseWarp and InverseWarped.")
+    ] = False,
+    composite: Annotated[
+        bool, typer.Option("--composite", help="Also write Composite.h5 (affine and field).")
+    ] = False,
+    fail_if_worse: Annotated[
+        bool, typer.Option("--fail-if-worse", help="Exit 7, writing nothing, if similarity falls.")
+    ] = False,
+    settings: common.Set = None,
+    overwrite: common.Overwrite = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, print the plan, write nothing.")
+    ] = False,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Never open a connection.")
+    ] = False,
+    device: common.Device = "auto",
+    precision: common.Precision = "fp32",
+    threads: common.Threads = None,
+    seed: common.Seed = 0,
+    verbose: common.Verbose = 0,
+    quiet: common.Quiet = False,
+    debug: common.Debug = False,
+    log_file: common.LogFile = None,
+    as_json: common.Json = False,
+) -> None:
+    """Register MOVING to FIXED and write the warped image, the transform and a record.
+
+    PREFIX0GenericAffine.mat and PREFIX1Warp.nii.gz are read by ANTs, ITK and 3D Slicer; the
+    PREFIXregtool.json beside them says what was done, and is written last.
+    """
+    common.Talk(verbose, quiet, debug, log_file).start()
+    from dataclasses import replace
+
+    from regtool.engine.register import dry_run as plan
+    from regtool.engine.register import plan_prefix, run
+    from regtool.engine.request import Request
+
+    request = Request(
+        fixed, moving, method, output, weights, initial, fixed_mask, moving_mask, fixed_labels,
+        moving_labels, fixed_points, moving_points, slices, roi, inverse, composite,
+        topology.value, fail_if_worse, tuple(settings or ()), device, precision, threads, seed,
+        offline, overwrite, ("regtool", *sys.argv[1:]),
+    )  # fmt: skip
+    request = replace(request, output=output or plan_prefix(request))
+    if dry_run:
+        common.print_json(plan(request))
+        return
+    with progress.bar(quiet) as report:
+        result = run(request, report=report)
+    _tell(result, as_json)
+
+
+def _tell(result: Registration, as_json: bool) -> None:
+    record = result.record
+    local = record["similarity"]["local_ncc"]
+    common.log.info("local NCC %.3f before, %.3f after", local["before"], local["after"])
+    if "dice" in record:
+        means = [record["dice"][when]["mean"] for when in ("before", "after")]
+        if None not in means:
+            common.log.info("mean Dice %.3f before, %.3f after", *means)
+    if "jacobian" in record:
+        folded = record["jacobian"]
+        common.log.info("folds: %d voxels (%.3g %%)", folded["count"], folded["percent"])
+    common.log.info("wrote %s in %.1f s", result.outputs["regtool.json"],
+                    record["seconds"]["total"])  # fmt: skip
+    if as_json:
+        common.print_json(record)

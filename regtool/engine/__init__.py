@@ -1,0 +1,1 @@
+"""The verbs: register, apply, jacobian, train. No argument parsing, no printing."""

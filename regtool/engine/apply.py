@@ -1,0 +1,130 @@
+"""Applying transforms to images, label maps, series and landmarks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from regtool.engine.chain import Chain, read_chain
+from regtool.engine.device import choose_device
+from regtool.errors import GeometryError, InputError, UsageError
+from regtool.imaging.points import read_points, write_points
+from regtool.imaging.reading import read_image, read_labels
+from regtool.imaging.resample import Interpolation, resample, transform_points
+from regtool.imaging.volume import Volume
+from regtool.imaging.writing import Outputs
+from regtool.record import is_record
+from regtool.spatial.grid import Grid
+
+_POINT_SUFFIXES = (".csv", ".fcsv", ".txt")
+_FEW_VALUES = 64
+"""A linear interpolation of an image with fewer distinct whole numbers earns a warning."""
+
+IMAGE_SUFFIXES = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd", ".nhdr")
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What was written, and what the user should know."""
+
+    path: Path
+    warnings: tuple[str, ...]
+
+
+def apply(
+    subject: str | Path,
+    transforms: Sequence[str],
+    *,
+    reference: str | Path | None = None,
+    output: str | Path | None = None,
+    interpolation: Literal["linear", "nearest", "label", "bspline"] = "linear",
+    inverse: bool = False,
+    overwrite: bool = False,
+    device: str = "auto",
+) -> Applied:
+    """Apply transforms (``-t`` order of antsApplyTransforms) and write the result.
+
+    Images, label maps, 4-D series and RGB images are resampled once, onto ``reference`` (an image
+    file; by default the grid of the field or record). Landmarks (CSV with x, y, z in LPS mm, or
+    .fcsv) are mapped from fixed to moving space, as antsApplyTransformsToPoints does; ``inverse``
+    goes the other way. Raises the errors of ``regtool.errors``.
+    """
+    points = str(subject).lower().endswith(_POINT_SUFFIXES)
+    target = Path(output) if output is not None else _default_output(Path(subject), points)
+    inputs = [subject, *([reference] if reference else []), *map(_file_of, transforms)]
+    outputs = Outputs({"result": target}, inputs=inputs, overwrite=overwrite)
+    if points:
+        return _apply_to_points(subject, read_chain(transforms, inverse), outputs, target)
+    reader = read_labels if interpolation == "label" else read_image
+    volume = reader(subject, allow=("scalar", "rgb", "series", "vector"))
+    chain = read_chain(transforms, inverse)
+    grid, like = _reference(reference, chain, volume)
+    values = resample(volume, grid, chain.transforms, interpolation, device=choose_device(device))
+    warnings = [*volume.warnings, *chain.notes]
+    if interpolation in ("linear", "bspline") and _looks_like_labels(volume):
+        warnings.append(
+            f"{volume.name}: few distinct whole numbers, a label map? "
+            f"{interpolation} interpolation invents values in between; use -n label"
+        )
+    with outputs:
+        outputs.image("result", values, grid, like=like, kind=volume.kind)
+    return Applied(target, tuple(warnings))
+
+
+def _file_of(spec: str) -> str:
+    return spec[1:-1].rpartition(",")[0] if spec.startswith("[") else spec
+
+
+def _default_output(subject: Path, points: bool) -> Path:
+    if points:
+        return Path(f"{subject.stem}_warped.csv")
+    for suffix in IMAGE_SUFFIXES:
+        if subject.name.lower().endswith(suffix):
+            return Path(f"{subject.name[: -len(suffix)]}_warped.nii.gz")
+    return Path(f"{subject.name}_warped.nii.gz")
+
+
+def _apply_to_points(
+    subject: str | Path, chain: Chain, outputs: Outputs, target: Path
+) -> Applied:
+    points = read_points(subject)
+    ndim = _dimension(chain)
+    if points.shape[1] < ndim:
+        raise GeometryError(f"{subject}: {points.shape[1]} coordinates for a {ndim}-D transform")
+    mapped = transform_points(points[:, :ndim], chain.transforms)
+    if points.shape[1] > ndim:
+        mapped = np.hstack([mapped, points[:, ndim:]])
+    with outputs:
+        write_points(outputs.file("result"), mapped)
+    return Applied(target, chain.notes)
+
+
+def _dimension(chain: Chain) -> int:
+    first = chain.transforms[0]
+    return first[1].ndim if isinstance(first, tuple) else first.shape[0] - 1
+
+
+def _reference(
+    reference: str | Path | None, chain: Chain, volume: Volume
+) -> tuple[Grid, Volume | None]:
+    if reference is not None:
+        if is_record(reference):
+            raise InputError(f"-r {reference}: give the image that has the wanted grid")
+        image = read_image(reference, allow=("scalar", "rgb", "series", "vector"))
+        return image.grid, image
+    if chain.reference is not None:
+        return chain.reference, None
+    if all(not isinstance(t, tuple) for t in chain.transforms):
+        raise UsageError("-r REFERENCE is needed: the transforms say nothing about the output grid")
+    return volume.grid, None
+
+
+def _looks_like_labels(volume: Volume) -> bool:
+    array = volume.array
+    if volume.kind not in ("scalar", "series") or array.dtype.kind not in "iu":
+        return False
+    return len(np.unique(array.ravel()[:: max(1, array.size // 200_000)])) < _FEW_VALUES

@@ -1,0 +1,119 @@
+"""Chains of transforms as users name them: files, ``[affine.mat,1]``, records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from regtool.engine.results import AFFINE, FIELD, INVERSE, invert_field
+from regtool.errors import InputError, UsageError
+from regtool.imaging.transforms import Transform, read_affine, read_field, read_transforms
+from regtool.record import SUFFIX, is_record, output_path, read_record
+from regtool.spatial.grid import Grid
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Transforms in ``resample`` order, and the grid on which they make sense, if known."""
+
+    transforms: list[Transform]
+    reference: Grid | None = None
+    notes: tuple[str, ...] = ()
+
+
+def read_chain(specs: Sequence[str], inverse: bool = False) -> Chain:
+    """Read the transforms of repeated ``-t``, in the order of antsApplyTransforms.
+
+    The one given last is applied to the moving image first. ``[affine.mat,1]`` is the inverse of a
+    linear transform, a record stands for its whole chain. ``inverse`` turns everything round; a
+    record's own inverse field is used where there is one, others are inverted numerically.
+    Raises UsageError, InputError, GeometryError.
+    """
+    if not specs:
+        raise UsageError("no transform; give at least one -t (a record stands for a whole chain)")
+    _refuse_lone_warp(specs)
+    links = [_read(spec, inverse) for spec in specs]
+    if inverse:
+        links.reverse()
+    transforms = [t for link in links for t in link.transforms]
+    reference = links[0].reference if links else None
+    return Chain(transforms, reference, tuple(n for link in links for n in link.notes))
+
+
+def _read(spec: str, inverse: bool) -> Chain:
+    if is_record(spec):
+        return _read_record(spec, inverse)
+    path, flipped = _bracketed(spec)
+    transforms = read_transforms(path)
+    if flipped and any(isinstance(t, tuple) for t in transforms):
+        raise UsageError(f"-t {spec}: only linear transforms can be inverted so; use --inverse")
+    reference = next((t[1] for t in transforms if isinstance(t, tuple)), None)
+    if flipped != inverse:
+        return _inverted(transforms, path)
+    return Chain(transforms, None if inverse else reference)
+
+
+def _bracketed(spec: str) -> tuple[str, bool]:
+    """``[file,1]`` means inverted, ``[file,0]`` and ``file`` as it is."""
+    if not (spec.startswith("[") and spec.endswith("]")):
+        return spec, False
+    path, _, flag = spec[1:-1].rpartition(",")
+    if not path or flag.strip() not in ("0", "1"):
+        raise UsageError(f"-t {spec}: write [affine.mat,1] to invert a linear transform")
+    return path.strip(), flag.strip() == "1"
+
+
+def _inverted(transforms: list[Transform], path: str) -> Chain:
+    turned: list[Transform] = []
+    notes = []
+    for transform in reversed(transforms):
+        if isinstance(transform, tuple):
+            field, numbers = invert_field(*transform)
+            residual = numbers["residual_voxels_max"]
+            notes.append(f"{path}: inverted numerically, residual {residual:.3g} voxels at most")
+            turned.append((field, transform[1]))
+        else:
+            turned.append(np.linalg.inv(transform))
+    return Chain(turned, notes=tuple(notes))
+
+
+def _read_record(path: str, inverse: bool) -> Chain:
+    record = read_record(path)
+    affine = read_affine(output_path(path, record, AFFINE))
+    if not inverse:
+        field, grid = read_field(output_path(path, record, FIELD))
+        return Chain([(field, grid), affine], grid)
+    reference = _recorded_grid(path, record, "moving")
+    if INVERSE in record.get("outputs", {}):
+        return Chain(
+            [np.linalg.inv(affine), read_field(output_path(path, record, INVERSE))], reference
+        )
+    back = _inverted([read_field(output_path(path, record, FIELD)), affine], path)
+    return Chain(back.transforms, reference, back.notes)
+
+
+def _recorded_grid(path: str, record: dict[str, Any], which: str) -> Grid:
+    try:
+        facts = record[which]
+        return Grid(*(tuple(facts[k]) for k in ("size", "spacing", "direction", "origin")))
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: says nothing usable about the grid of its {which}") from error
+
+
+def _refuse_lone_warp(specs: Sequence[str]) -> None:
+    """A warp alone is half a registration when its record names a real affine."""
+    if len(specs) != 1 or not specs[0].endswith(FIELD):
+        return
+    beside = Path(specs[0].removesuffix(FIELD) + SUFFIX).expanduser()
+    if not beside.is_file():
+        return
+    if read_record(beside).get("affine_is_identity") is False:
+        affine = specs[0].removesuffix(FIELD) + AFFINE
+        raise UsageError(
+            f"-t {specs[0]}: this warp belongs to an affine that is not the identity; "
+            f"use -t {specs[0]} -t {affine}, or -t {beside}"
+        )

@@ -1,0 +1,90 @@
+"""The Jacobian determinant of a registration: a map and its statistics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from regtool.engine.results import AFFINE, FIELD
+from regtool.errors import GeometryError
+from regtool.imaging.reading import read_mask
+from regtool.imaging.resample import resample
+from regtool.imaging.transforms import read_affine, read_field
+from regtool.imaging.writing import Outputs
+from regtool.record import SUFFIX, is_record, output_path, read_record
+from regtool.spatial.grid import Grid
+from regtool.spatial.jacobian import field_jacobian, folds
+
+FLOOR = 1e-3
+"""Determinants are floored here before the logarithm."""
+
+
+@dataclass(frozen=True)
+class JacobianResult:
+    """Where the map went, and the statistics that belong to it."""
+
+    path: Path
+    summary: dict[str, Any]
+
+
+def jacobian(
+    source: str | Path,
+    *,
+    output: str | Path | None = None,
+    log: bool = False,
+    mask: str | Path | None = None,
+    overwrite: bool = False,
+) -> JacobianResult:
+    """Write det(I + grad u) of a record's field, or of a field file, and summarise it.
+
+    Central differences in world coordinates, unclipped; the statistics leave out the outermost
+    layer and what is outside ``mask``. ``log`` writes log(max(det, 0.001)), which has no NaN.
+    The affine of a record is not part of the map; its own determinant is in the summary.
+    Raises InputError, GeometryError, OutputError.
+    """
+    affine = None
+    warp = Path(source)
+    if is_record(source):
+        record = read_record(source)
+        warp = output_path(source, record, FIELD)
+        affine = read_affine(output_path(source, record, AFFINE))
+    target = Path(output) if output is not None else _beside(Path(source), log)
+    inputs = [source, warp, *([mask] if mask else [])]
+    outputs = Outputs({"map": target}, inputs=inputs, overwrite=overwrite)
+    field, grid = read_field(warp)
+    determinant = field_jacobian(field, grid)
+    inside = None if mask is None else _mask(mask, grid)
+    summary: dict[str, Any] = folds(determinant, inside, FLOOR).as_dict()
+    if affine is not None:
+        summary["affine_determinant"] = float(np.linalg.det(affine[:-1, :-1]))
+    values = determinant.clamp(min=FLOOR).log() if log else determinant
+    with outputs:
+        outputs.image("map", values.float().numpy(), grid)
+    return JacobianResult(target, summary)
+
+
+def _beside(source: Path, log: bool) -> Path:
+    """``PREFIX(Log)Jacobian.nii.gz`` beside a record or a warp named ``PREFIX1Warp.nii.gz``."""
+    name = source.name
+    for suffix in (SUFFIX, FIELD, ".nii.gz", ".nii"):
+        if name.endswith(suffix):
+            name = name[: -len(suffix)]
+            break
+    return source.parent / f"{name}{'Log' if log else ''}Jacobian.nii.gz"
+
+
+def _mask(path: str | Path, grid: Grid) -> torch.Tensor:
+    volume = read_mask(path)
+    if volume.ndim != grid.ndim:
+        raise GeometryError(f"{path} is {volume.ndim}-D, but the field is {grid.ndim}-D")
+    values: NDArray[Any] = volume.array
+    if not volume.grid.same_as(grid):
+        values = resample(volume, grid, interpolation="nearest")
+    if not values.any():
+        raise GeometryError(f"{path}: empty on the grid of the field")
+    return torch.from_numpy(np.ascontiguousarray(values))

@@ -1,0 +1,160 @@
+"""A method with its weights, loaded once and ready for any number of pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from regtool.engine.device import choose_device, choose_precision, computing
+from regtool.errors import PluginError
+from regtool.plugins import discovery
+from regtool.plugins.description import Method
+from regtool.plugins.exchange import Context, Extra, Pair, Prediction, Sample
+from regtool.plugins.options import parse_options
+from regtool.prepare.pair import Prepared, as_preparation
+from regtool.prepare.preparation import Preparation
+from regtool.spatial.integrate import integrate
+from regtool.weights import ResolvedWeights, resolve
+
+_SLICES_AT_ONCE = 32
+"""Slices of a volume that go through a 2-D network together; bounds the memory."""
+
+Report = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Registrar:
+    """A loaded method for images of one dimension."""
+
+    method: Method
+    distribution: str
+    ndim: int
+    module: nn.Module
+    options: Any
+    weights: ResolvedWeights
+    preparation: Preparation
+    device: torch.device
+    precision: torch.dtype
+    threads: int | None
+    seed: int
+
+    def predict(self, prepared: Prepared, report: Report | None = None) -> Prediction:
+        """Run the method on a prepared pair; the answer has a displacement, on the CPU or device.
+
+        Raises PluginError when the answer breaks the method contract.
+        """
+        pair = prepared.pair
+        count = pair.fixed.image.shape[0]
+        starts = range(0, count, _SLICES_AT_ONCE)
+        parts = []
+        with computing(self.device, self.precision, self.threads):
+            for start in starts:
+                chunk = _part(pair, slice(start, start + _SLICES_AT_ONCE)).to(self.device)
+                parts.append(self._run(chunk, report))
+        return _joined(parts) if len(parts) > 1 else parts[0]
+
+    def _run(self, pair: Pair, report: Report | None) -> Prediction:
+        torch.manual_seed(self.seed)  # dropout and the like; the rest comes from the generator
+        context = Context(
+            generator=torch.Generator(self.device).manual_seed(self.seed), device=self.device
+        )
+        if report is not None:
+            context.report = report
+        answer = self.module(pair, self.options, context)
+        return _checked(answer, pair, self.method.name)
+
+
+def load_registrar(
+    name: str,
+    ndim: int,
+    *,
+    weights: str | None = None,
+    settings: Iterable[str] | Mapping[str, Any] = (),
+    device: str = "auto",
+    precision: str = "fp32",
+    threads: int | None = None,
+    seed: int = 0,
+    offline: bool = False,
+) -> Registrar:
+    """Load method ``name`` for images of ``ndim`` dimensions.
+
+    Raises UsageError (unknown method or option), PluginError, WeightsError, DeviceError.
+    """
+    method = discovery.load(name)
+    where = choose_device(device)
+    dtype = choose_precision(precision, where)
+    options_class = discovery.resolve_import(method.options, f"options of method '{name}'")
+    found = resolve(method, weights, ndim, offline=offline)
+    options = parse_options(options_class, {**found.config.get("options", {}), **_pairs(settings)},
+                            name)  # fmt: skip
+    torch.manual_seed(seed)
+    build = discovery.resolve_import(method.model, f"model of method '{name}'")
+    module = build(found.config)
+    if not isinstance(module, nn.Module):
+        raise PluginError(f"method '{name}': its model is no torch.nn.Module")
+    found.load_into(module)
+    module = module.to(where).eval().requires_grad_(False)
+    entry = discovery.find(name)
+    return Registrar(
+        method, entry.owner, ndim, module, options, found, as_preparation(found.config),
+        where, dtype, threads, seed,
+    )  # fmt: skip
+
+
+def _pairs(settings: Iterable[str] | Mapping[str, Any]) -> dict[str, Any]:
+    if isinstance(settings, Mapping):
+        return dict(settings)
+    split = (item.partition("=") for item in settings)
+    return {key.strip().replace("-", "_") if sep else key: value if sep else None
+            for key, sep, value in split}  # fmt: skip
+
+
+def _checked(answer: object, pair: Pair, name: str) -> Prediction:
+    """The answer with its displacement, integrated from a velocity if need be."""
+    if not isinstance(answer, Prediction):
+        raise PluginError(f"method '{name}' returned {type(answer).__name__}, not a Prediction")
+    if answer.displacement is None and answer.velocity is not None:
+        answer.displacement = integrate(answer.velocity.float())
+    shape = pair.fixed.image.shape
+    wanted = (shape[0], len(shape) - 2, *shape[2:])
+    u = answer.displacement
+    if u is None or tuple(u.shape) != wanted:
+        got = "none" if u is None else tuple(u.shape)
+        raise PluginError(f"method '{name}' returned a displacement {got} where {wanted} is due")
+    if not torch.isfinite(u).all():
+        raise PluginError(f"method '{name}' returned a displacement that is not finite")
+    answer.displacement = u.float()
+    return answer
+
+
+def _part(pair: Pair, which: slice) -> Pair:
+    def cut(sample: Sample) -> Sample:
+        def of(t: Tensor | None) -> Tensor | None:
+            return None if t is None else t[which]
+
+        return Sample(sample.image[which], sample.spacing, of(sample.mask), of(sample.labels),
+                      of(sample.points), sample.modality)  # fmt: skip
+
+    return Pair(cut(pair.fixed), cut(pair.moving))
+
+
+def _joined(parts: list[Prediction]) -> Prediction:
+    def join(tensors: list[Tensor | None]) -> Tensor | None:
+        present = [t for t in tensors if t is not None]
+        return torch.cat(present) if len(present) == len(tensors) else None
+
+    extras = {
+        key: Extra(torch.cat([p.extras[key].tensor for p in parts]), e.kind, e.level)
+        for key, e in parts[0].extras.items()
+        if e.kind != "table"
+    }
+    return Prediction(
+        displacement=join([p.displacement for p in parts]),
+        velocity=join([p.velocity for p in parts]),
+        inverse=join([p.inverse for p in parts]),
+        extras=extras,
+    )

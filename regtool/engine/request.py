@@ -1,0 +1,194 @@
+"""What a registration was asked for, and the files it names, read and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regtool.errors import GeometryError, InputError, UsageError
+from regtool.imaging.points import read_points
+from regtool.imaging.reading import read_image, read_labels, read_mask
+from regtool.imaging.volume import Volume
+from regtool.plugins.description import Method
+
+Source = str | Path | Volume
+Points = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Request:
+    """Everything a user may ask of one registration; names as on the command line.
+
+    Images, masks, labels and ``roi`` are paths or Volumes; points are paths or (N, ndim) arrays in
+    LPS mm. ``slices`` is x, y or z of the fixed file. ``settings`` are the method's options.
+    """
+
+    fixed: Source
+    moving: Source
+    method: str = "voxelmorph"
+    output: str | Path | None = None
+    weights: str | None = None
+    initial: str | None = None
+    fixed_mask: Source | None = None
+    moving_mask: Source | None = None
+    fixed_labels: Source | None = None
+    moving_labels: Source | None = None
+    fixed_points: str | Path | Points | None = None
+    moving_points: str | Path | Points | None = None
+    slices: str | None = None
+    roi: Source | None = None
+    inverse: bool = False
+    composite: bool = False
+    topology: Literal["off", "report"] = "report"
+    fail_if_worse: bool = False
+    settings: Sequence[str] | Mapping[str, Any] = field(default_factory=tuple)
+    device: str = "auto"
+    precision: str = "fp32"
+    threads: int | None = None
+    seed: int = 0
+    offline: bool = False
+    overwrite: bool = False
+    command: tuple[str, ...] = ()
+
+    def paths(self) -> list[Path]:
+        """The input files, for the check that none of them is an output."""
+        named = (getattr(self, f.name) for f in fields(self) if f.name in _FILES)
+        return [Path(v).expanduser() for v in named if isinstance(v, str | Path)]
+
+
+_FILES = {
+    "fixed", "moving", "fixed_mask", "moving_mask", "fixed_labels", "moving_labels",
+    "fixed_points", "moving_points", "roi",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The images of a request in memory, with the warnings met while reading."""
+
+    fixed: Volume
+    moving: Volume
+    fixed_mask: Volume | None = None
+    moving_mask: Volume | None = None
+    fixed_labels: Volume | None = None
+    moving_labels: Volume | None = None
+    fixed_points: Points | None = None
+    moving_points: Points | None = None
+    roi: Volume | None = None
+
+    @property
+    def warnings(self) -> list[str]:
+        """Sentences about odd headers, each once."""
+        volumes = (getattr(self, f.name) for f in fields(self))
+        found = [w for v in volumes if isinstance(v, Volume) for w in v.warnings]
+        return list(dict.fromkeys(found))
+
+
+def read_inputs(request: Request) -> Inputs:
+    """Read and check all files of a request.
+
+    Raises InputError and GeometryError naming the file.
+    """
+    fixed, moving = _image(request.fixed), _image(request.moving)
+    if fixed.ndim != moving.ndim:
+        raise GeometryError(
+            f"{fixed.name} is {fixed.ndim}-D and {moving.name} is {moving.ndim}-D; "
+            "both images must have the same dimension"
+        )
+    for image in (fixed, moving):
+        if min(image.grid.size[:2]) < 2:
+            raise GeometryError(f"{image.name}: size {image.grid.size} is too small to register")
+    return Inputs(
+        fixed,
+        moving,
+        _companion(request.fixed_mask, fixed, read_mask),
+        _companion(request.moving_mask, moving, read_mask),
+        _companion(request.fixed_labels, fixed, read_labels),
+        _companion(request.moving_labels, moving, read_labels),
+        _points(request.fixed_points, fixed),
+        _points(request.moving_points, moving),
+        _companion(request.roi, fixed, read_mask),
+    )
+
+
+def _image(source: Source) -> Volume:
+    volume = source if isinstance(source, Volume) else read_image(source)
+    if volume.kind != "scalar":
+        raise InputError(f"{volume.name}: is {volume.kind}; a scalar image is needed")
+    return volume
+
+
+def _companion(source: Source | None, image: Volume, reader: Any) -> Volume | None:
+    """A mask or label map of ``image``; it may have another grid, not another dimension."""
+    if source is None:
+        return None
+    volume = source if isinstance(source, Volume) else reader(source)
+    if volume.ndim != image.ndim:
+        raise GeometryError(
+            f"{volume.name} is {volume.ndim}-D, but {image.name}, to which it belongs, "
+            f"is {image.ndim}-D"
+        )
+    return volume
+
+
+def _points(source: str | Path | Points | None, image: Volume) -> Points | None:
+    if source is None:
+        return None
+    points = source if isinstance(source, np.ndarray) else read_points(source)
+    if points.ndim != 2 or points.shape[1] < image.ndim:
+        raise InputError(f"{source}: landmarks need {image.ndim} coordinates each")
+    return points[:, : image.ndim]
+
+
+def slice_axis(fixed: Volume, method: Method, slices: str | None) -> int | None:
+    """The tensor axis along which a 2-D method goes through a volume; None for whole images.
+
+    A volume of one slice needs no ``--slices``. Raises UsageError when method and image do not fit.
+    """
+    if fixed.ndim == 2:
+        if slices is not None:
+            raise UsageError(f"--slices {slices}: {fixed.name} is 2-D and has no slices")
+        _require(method, 2, fixed)
+        return None
+    thin = [axis for axis, n in enumerate(fixed.grid.shape) if n == 1]
+    if slices is not None:
+        if slices.lower() not in ("x", "y", "z"):
+            raise UsageError(f"--slices {slices}: choose x, y or z of the fixed image")
+        _require(method, 2, fixed)
+        return 2 - "xyz".index(slices.lower())
+    if thin:
+        _require(method, 2, fixed)
+        return thin[0]
+    if 3 not in method.ndim:
+        raise UsageError(
+            f"method '{method.name}' registers 2-D images and {fixed.name} is a volume of size "
+            f"{fixed.grid.size}; add --slices z to register it slice by slice"
+        )
+    return None
+
+
+def _require(method: Method, ndim: int, fixed: Volume) -> None:
+    if ndim not in method.ndim:
+        raise UsageError(
+            f"method '{method.name}' registers {method.ndim[0]}-D images only, not {fixed.name} "
+            f"of size {fixed.grid.size}; 'regtool methods' lists those for {ndim}-D"
+        )
+
+
+def refuse_ignored(method: Method, inputs: Inputs) -> list[str]:
+    """Check that the method would use what it was given.
+
+    Raises UsageError for masks it would ignore. Labels and points always serve to measure the
+    result; the sentences returned say when the method itself does not use them.
+    """
+    if "masks" not in method.capabilities and (inputs.fixed_mask or inputs.moving_mask):
+        raise UsageError(
+            f"method '{method.name}' does not use masks; leave out --fixed-mask and --moving-mask "
+            "(--roi places its box)"
+        )
+    return []

@@ -1,0 +1,169 @@
+"""The output files of a registration: their names, their record, their writing."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from regtool.engine.request import Inputs, Request
+from regtool.imaging.resample import resample
+from regtool.imaging.transforms import Transform
+from regtool.imaging.writing import Outputs, checked_prefix
+from regtool.prepare.pair import Prepared
+from regtool.record import MAPS, SCHEMA, SUFFIX, describe_image, software
+from regtool.spatial.frames import to_network_displacement, to_world_field
+from regtool.spatial.grid import Grid
+from regtool.spatial.invert import invert
+
+if TYPE_CHECKING:
+    from regtool.engine.register import Registration
+    from regtool.engine.registrar import Registrar
+
+WARPED, FIELD, AFFINE = "Warped.nii.gz", "1Warp.nii.gz", "0GenericAffine.mat"
+INVERSE, INVERSE_WARPED = "1InverseWarp.nii.gz", "InverseWarped.nii.gz"
+LABELS, COMPOSITE = "WarpedLabels.nii.gz", "Composite.h5"
+ON_REQUEST = (INVERSE, INVERSE_WARPED, LABELS, COMPOSITE)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which files a request will write, and what their record says about the request."""
+
+    request: Request
+    inputs: Inputs
+
+    @classmethod
+    def of(cls, request: Request, inputs: Inputs) -> Plan:
+        """The plan for a request whose files have been read."""
+        return cls(request, inputs)
+
+    def names(self) -> list[str]:
+        """Roles of the files, which are also their names after the prefix; the record is last."""
+        wanted = {
+            INVERSE: self.request.inverse,
+            INVERSE_WARPED: self.request.inverse,
+            LABELS: self.inputs.moving_labels is not None,
+            COMPOSITE: self.request.composite,
+        }
+        return [WARPED, FIELD, AFFINE, *(name for name, on in wanted.items() if on), SUFFIX]
+
+    def path(self, name: str) -> Path:
+        """Where a file of this plan goes."""
+        return Path(checked_prefix(self.request.output or "") + name)
+
+    def open(self) -> Outputs:
+        """The transaction for the files; checks the destination before anything is computed."""
+        return Outputs(
+            self.request.output or "",
+            [name for name in self.names() if name != SUFFIX],
+            inputs=self.request.paths(),
+            optional=ON_REQUEST,
+            overwrite=self.request.overwrite,
+            record=SUFFIX,
+        )
+
+    def record(
+        self,
+        registrar: Registrar,
+        prepared: Prepared,
+        result: Registration,
+        numbers: dict[str, Any],
+        warnings: list[str],
+    ) -> dict[str, Any]:
+        """The record without the outputs, which are added as they are written."""
+        request, inputs = self.request, self.inputs
+        return {
+            "schema": SCHEMA,
+            "kind": "registration",
+            "software": software(),
+            "command": list(request.command),
+            "method": {"name": registrar.method.name, "distribution": registrar.distribution},
+            "weights": registrar.weights.record(),
+            "options": registrar.options.model_dump(mode="json"),
+            "device": str(registrar.device),
+            "precision": str(registrar.precision).removeprefix("torch."),
+            "seed": request.seed,
+            "slices": request.slices,
+            "initial": request.initial or registrar.preparation.initial,
+            "fixed": describe_image(inputs.fixed),
+            "moving": describe_image(inputs.moving),
+            "companions": {
+                name: str(getattr(request, name))
+                for name in ("fixed_mask", "moving_mask", "fixed_labels", "moving_labels",
+                             "fixed_points", "moving_points", "roi")
+                if isinstance(getattr(request, name), str | Path)
+            },
+            "network_grid": {
+                "size": list(prepared.grid.size),
+                "spacing": list(prepared.grid.spacing),
+            },
+            "affine": np.round(result.affine, 9).tolist(),
+            "affine_is_identity": bool(np.allclose(result.affine, np.eye(len(result.affine)))),
+            "field": {"units": "mm", "frame": "LPS", "maps": MAPS,
+                      "chain": "moving is read at affine(x + field(x))"},
+            **numbers,
+            "warnings": warnings,
+        }  # fmt: skip
+
+
+def write_results(
+    outputs: Outputs,
+    plan: Plan,
+    result: Registration,
+    inputs: Inputs,
+    extras: dict[str, tuple[Any, ...]],
+    started: float,
+) -> dict[str, Path]:
+    """Write all files of a plan and the extras, the record last; return their paths by role."""
+    fixed, grid = inputs.fixed, inputs.fixed.grid
+    with outputs:
+        outputs.image(WARPED, _like_moving(result.warped, inputs), like=fixed)
+        outputs.field(FIELD, result.field, grid)
+        outputs.affine(AFFINE, result.affine)
+        if result.inverse is not None:
+            outputs.field(INVERSE, result.inverse, grid)
+            chain: list[Transform] = [np.linalg.inv(result.affine), (result.inverse, grid)]
+            back = resample(fixed, inputs.moving.grid, chain)
+            outputs.image(INVERSE_WARPED, back, like=inputs.moving)
+        if result.warped_labels is not None:
+            outputs.image(LABELS, result.warped_labels, like=fixed)
+        if plan.request.composite:
+            outputs.composite(COMPOSITE, result.affine, result.field, grid)
+        for name, (kind, values, *where) in extras.items():
+            if kind == "field":
+                outputs.field(f"{name}.nii.gz", values, grid)
+            else:
+                outputs.image(f"{name}.nii.gz", values, where[0])
+        paths = {name: plan.path(name) for name in outputs.written}
+        digests = outputs.digests()
+        result.record["outputs"] = {
+            name: {"file": path.name, "sha256": digests[name]} for name, path in paths.items()
+        }
+        result.record["seconds"]["total"] = time.perf_counter() - started
+        outputs.record(result.record)
+    return {**paths, SUFFIX: plan.path(SUFFIX)}
+
+
+def _like_moving(warped: NDArray[Any], inputs: Inputs) -> NDArray[Any]:
+    """Integer images come back as float32, which holds every value interpolation can make."""
+    return warped.astype(np.float32, copy=False) if warped.dtype != np.float64 else warped
+
+
+def invert_field(
+    field: NDArray[np.float32], grid: Grid
+) -> tuple[NDArray[np.float32], dict[str, float]]:
+    """The inverse of a field on its own grid, ANTs semantics, and how exact it is.
+
+    Both fields are (*S, ndim) in LPS mm. The residual is in voxels of the grid.
+    """
+    u = to_network_displacement(field, grid, grid)
+    inverse, residual = invert(u[None].double() if u.numel() < 1 << 24 else u[None])
+    return to_world_field(inverse[0].to(torch.float32), grid, grid), {
+        "residual_voxels_max": float(residual)
+    }

@@ -1,0 +1,98 @@
+"""The JSON record of a registration: what was done, with what, and what came out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from regtool import __version__
+from regtool.errors import InputError
+from regtool.imaging.volume import Volume
+
+SCHEMA = 1
+SUFFIX = "regtool.json"
+MAPS = "fixed points to moving points (resampling)"
+
+
+def software() -> dict[str, str]:
+    """Versions of what computed the result."""
+    return {
+        "regtool": __version__,
+        "python": platform.python_version(),
+        **{name: metadata.version(name) for name in ("torch", "SimpleITK", "numpy")},
+    }
+
+
+def describe_image(volume: Volume) -> dict[str, Any]:
+    """Path, hash, grid and header facts of an input image."""
+    header = volume.header
+    return {
+        "path": None if volume.path is None else str(volume.path),
+        "sha256": None if volume.path is None else sha256(volume.path),
+        "size": list(volume.grid.size),
+        "spacing": list(volume.grid.spacing),
+        "direction": list(volume.grid.direction),
+        "origin": list(volume.grid.origin),
+        "type": str(volume.dtype),
+        "orientation_from": header.authority,
+        "sform_and_qform_agree": header.agree,
+        "nonfinite": header.nonfinite,
+    }
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file. Raises InputError when it cannot be read."""
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def is_record(path: str | Path) -> bool:
+    """Whether a path names a record rather than an image or a transform."""
+    return str(path).lower().endswith(".json")
+
+
+def read_record(path: str | Path) -> dict[str, Any]:
+    """Read a record and check its schema.
+
+    Raises InputError when the file is missing, is no record, or comes from a newer regtool.
+    """
+    file = Path(path).expanduser()
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{file}: no such file") from error
+    except (OSError, UnicodeDecodeError, ValueError, RecursionError) as error:
+        raise InputError(f"{file}: not a readable record ({error})") from error
+    if not isinstance(content, dict) or content.get("kind") != "registration":
+        raise InputError(f"{file}: not a record of 'regtool register'")
+    if content.get("schema") != SCHEMA:
+        raise InputError(
+            f"{file}: schema {content.get('schema')!r}, this regtool reads {SCHEMA}; update regtool"
+        )
+    return content
+
+
+def output_path(record_path: str | Path, record: Mapping[str, Any], role: str) -> Path:
+    """The file that a record lists for a role such as ``1Warp.nii.gz``, beside the record.
+
+    Only plain file names count, so that a record can be moved with its files and cannot point
+    elsewhere. Raises InputError when the record lists none or the file is gone.
+    """
+    folder = Path(record_path).expanduser().parent
+    outputs = record.get("outputs")
+    entry = outputs.get(role) if isinstance(outputs, Mapping) else None
+    name = entry.get("file") if isinstance(entry, Mapping) else None
+    if not isinstance(name, str) or Path(name).name != name:
+        raise InputError(f"{record_path}: lists no {role}")
+    path = folder / name
+    if not path.is_file():
+        raise InputError(f"{path}: missing, though {record_path} lists it")
+    return path
