@@ -8,8 +8,11 @@ from torch import Tensor
 
 from regtool.plugins.exchange import Pair, Sample
 
-SHIFTS = {2: (3, -5), 3: (2, -3, 4)}
-"""Whole voxels along each tensor axis, distinct in size and in sign."""
+SHIFTS = {2: (3, -5), 3: (1, 5, -3)}
+"""Whole voxels along each tensor axis.
+
+Sizes and signs are such that every other order or sign of the components fails the direction check.
+"""
 
 
 def shifted_pair(shape: tuple[int, ...], shift: tuple[int, ...], batch: int = 1) -> Pair:
