@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from regtool.cli.common import Debug, Quiet, Talk, Verbose
 from regtool.cli.tables import print_json, print_table
 from regtool.errors import UsageError, WeightsError
 
@@ -21,7 +23,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+log = logging.getLogger("regtool.weights")
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.callback()
+def common(verbose: Verbose = 0, quiet: Quiet = False, debug: Debug = False) -> None:
+    """List, find, verify, fetch and publish pretrained weights."""
+    Talk(verbose, quiet, debug, None).start()
 
 
 @app.command("list")
@@ -143,7 +153,7 @@ def pull(
     for name in names:
         weights = stock.pull(name)
         for warning in weights.warnings:
-            _say(f"warning: {warning}")
+            log.warning(warning)
         folder = weights.folder if to is None else stock.copy_to(weights, to.expanduser())
         records.append({**weights.record(), "folder": str(folder)})
         if not as_json:
@@ -176,11 +186,13 @@ def push(
     from regtool.plugins import discovery
     from regtool.weights import publish, stock
 
+    publish.check_repository(repository)
     weights = stock.read_folder(name) if Path(name).is_dir() else stock.local(name)
-    method = discovery.load(weights.method)
-    stock.check_network(method, weights)
     if weights.folder is None or weights.name is None:
         raise UsageError(f"{name}: no weights folder")
+    publish.check_folder(weights.folder)
+    method = discovery.load(weights.method)
+    stock.check_network(method, weights)
     pin = publish.push(weights.folder, repository, private=private, message=message)
     changed = publish.write_pin(method, weights.name, pin) if write else None
     if as_json:
@@ -188,10 +200,8 @@ def push(
     else:
         print("\n".join(f'{key}="{value}",' for key, value in pin.items()))
     if changed is not None:
-        _say(f"pin written into {changed}")
+        log.info("pin written into %s", changed)
     else:
-        _say(f"put these into WeightsRef(name='{weights.name}', ...) of method '{method.name}'")
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)
+        log.info(
+            "put these into WeightsRef(name='%s', ...) of method '%s'", weights.name, method.name
+        )

@@ -225,13 +225,15 @@ def _commit_of(repository: str, revision: str, endpoint: str, patience: Patience
 
 
 def _patiently(request: Callable[[], Any], waits: tuple[float, ...]) -> Any:
-    """Repeat a request while the server says that it is busy."""
+    """Repeat a request while the server says that it is busy; some clients wait by themselves."""
+    deadline = time.monotonic() + sum(waits) + _LONGEST_WAIT
     for wait in waits:
         try:
             return request()
         except Exception as error:
             response: Any = getattr(error, "response", None)
-            if getattr(response, "status_code", None) not in _BUSY:
+            busy = getattr(response, "status_code", None) in _BUSY
+            if not busy or time.monotonic() > deadline:
                 raise
             asked = wait
             with suppress(TypeError, ValueError):  # absent, or a date

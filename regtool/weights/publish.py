@@ -13,7 +13,23 @@ from regtool.plugins.description import Method
 from regtool.weights import hub, shipped
 from regtool.weights.files import CARD_FILE, CONFIG_FILE, MODEL_FILE, file_sha256
 
+_FILES = (CARD_FILE, CONFIG_FILE, MODEL_FILE)
 _FIELDS = ("name", "ndim", "anatomy", "modality", "licence", "sha256", "hub", "revision")
+
+
+def check_repository(repository: str) -> None:
+    """UsageError unless it is ``org/name``; WeightsError if requests are switched off."""
+    if repository.startswith("hub:") or "@" in repository or hub.parse_hub(repository)[1] != "main":
+        raise UsageError(f"{repository}: give the repository as org/name")
+    if hub.is_offline():
+        raise WeightsError(f"{repository}: cannot publish, requests are switched off (offline)")
+
+
+def check_folder(folder: Path) -> None:
+    """WeightsError unless the folder holds everything that is published."""
+    for name in _FILES:
+        if not (folder / name).is_file():
+            raise WeightsError(f"{folder / name}: missing; it is published with the weights")
 
 
 def push(
@@ -22,35 +38,28 @@ def push(
     """Upload README.md, config.json and model.safetensors in one commit; return their pin.
 
     The pin is ``{"hub", "revision", "sha256"}``, the revision being the new commit. The repository
-    is made if it does not exist. Raises WeightsError for a missing file or a refused upload.
+    is made if it does not exist. Raises WeightsError for a missing file or a refused upload,
+    UsageError for a malformed repository.
     """
-    names = (CARD_FILE, CONFIG_FILE, MODEL_FILE)
-    for name in names:
-        if not (folder / name).is_file():
-            raise WeightsError(f"{folder / name}: missing; it is published with the weights")
-    if repository.startswith("hub:") or "@" in repository or hub.parse_hub(repository)[1] != "main":
-        raise UsageError(f"{repository}: give the repository as org/name")
-    if hub.is_offline():
-        raise WeightsError(f"{repository}: cannot publish, requests are switched off (offline)")
+    check_repository(repository)
+    check_folder(folder)
     digest = file_sha256(folder / MODEL_FILE)
     hub.require_endpoint()
     commit = hub.explained(
-        lambda: _commit(folder, repository, names, private, message or f"Weights {folder.name}"),
+        lambda: _commit(folder, repository, private, message or f"Weights {folder.name}"),
         repository,
     )
     hub.check_published(repository, commit, digest)
     return {"hub": repository, "revision": commit, "sha256": digest}
 
 
-def _commit(
-    folder: Path, repository: str, names: tuple[str, ...], private: bool, message: str
-) -> str:
+def _commit(folder: Path, repository: str, private: bool, message: str) -> str:
     from huggingface_hub import CommitOperationAdd, HfApi
 
     api = HfApi(library_name="regtool")
     api.create_repo(repository, private=private or None, exist_ok=True)
     files: list[Any] = [
-        CommitOperationAdd(path_in_repo=name, path_or_fileobj=folder / name) for name in names
+        CommitOperationAdd(path_in_repo=name, path_or_fileobj=folder / name) for name in _FILES
     ]
     return str(api.create_commit(repository, files, commit_message=message).oid)
 

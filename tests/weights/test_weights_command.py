@@ -54,7 +54,7 @@ def test_cold_and_offline_is_fast(shell: Shell, hub: Hub, dead_url: str) -> None
     for changes in ({"HF_HUB_OFFLINE": "1"}, {"HF_ENDPOINT": dead_url}):
         missed = shell("pull", "toy-brain", **changes)
         assert missed.code == 4
-        assert missed.seconds < 2
+        assert missed.seconds < 5  # with the start of the program; the client alone takes 23
         assert "regtool weights pull toy-brain --to FOLDER" in missed.error
     assert hub.requests == []
 
@@ -230,7 +230,7 @@ def test_push_is_refused_clearly(shell: Shell, hub: Hub, toy_folder: Path, dead_
 )
 def test_nothing_heavy_is_imported(module: str, shell: Shell) -> None:
     heavy = "{'torch', 'numpy', 'safetensors', 'huggingface_hub', 'SimpleITK', 'nibabel'}"
-    code = f"import sys, regtool.{module}; print(sorted({heavy} & set(sys.modules)))"
+    code = f"import sys, {module}; print(sorted({heavy} & set(sys.modules)))"
     answer = subprocess.run(
         [sys.executable, "-c", code], env=shell.environment, capture_output=True, text=True
     )

@@ -46,15 +46,11 @@ def regtool_method():
     )
 """
 
+# The program's own error handling around these commands alone.
 RUNNER = """
-import sys
-from regtool.cli.weights import app
-from regtool.errors import RegtoolError
-try:
-    app()
-except RegtoolError as error:
-    print(f"regtool: error: {error}", file=sys.stderr)
-    sys.exit(error.exit_code)
+from regtool.cli import app, weights
+app.create = lambda: weights.app
+app.main()
 """
 
 # Connections to anything but this machine are refused in every process that a test starts.
