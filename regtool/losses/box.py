@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Values a thread works on at a time (1 MiB of float32), measured: 2**17 to 2**19 are alike, whole
-# volumes five times slower.
+# Values a thread works on at a time (1 MiB of float32); 2**17 to 2**19 measured alike. On one core
+# the whole loss with its gradient took 300 ms in blocks and 440 ms without at 160 x 192 x 224, and
+# about the same either way at 96^3.
 _BLOCK = 2**18
 
 
@@ -34,9 +35,9 @@ def box_sum(x: Tensor, sizes: Sequence[int]) -> Tensor:
 def box_sums(factors: Sequence[tuple[Tensor, Tensor | None]], sizes: Sequence[int]) -> list[Tensor]:
     """``box_sum(x * y)`` of several pairs of one shape, without a gradient; None means one.
 
-    Small maps are stacked, which saves calls. Volumes larger than the cache are summed block by
-    block, so that all additions but the first and last touch the cache only: several times faster
-    than whole-volume additions, which are bound by memory.
+    Small maps are stacked, which saves calls (1.4 times faster at 128^2, but five times slower on
+    large volumes). Large volumes are summed block by block, so that most additions stay in the
+    cache instead of waiting for memory.
     """
     first = factors[0][0]
     block = _BLOCK * torch.get_num_threads()
