@@ -11,8 +11,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from regtool.data.augment import Augment
 from regtool.engine.training.checkpoint import write_atomically
 from regtool.errors import InputError, PluginError, UsageError
+
+NO_AUGMENT = Augment.model_validate({})
 
 
 class LoopSettings(BaseModel):
@@ -29,7 +32,7 @@ class LoopSettings(BaseModel):
     checkpoint_seconds: float = Field(300.0, gt=0, description="seconds between checkpoints")
     patience: int = Field(0, ge=0, description="validations without gain before stopping; 0: never")
     min_gain: float = Field(0.0, ge=0, description="what counts as gain for `patience`")
-    augment: dict[str, Any] = Field(default_factory=dict, description="see regtool.data.augment")
+    augment: Augment = NO_AUGMENT
     storage: Literal["float32", "float16", "bfloat16"] = "float16"
     cache: bool = Field(True, description="keep prepared pairs in the run folder")
     slices: int | None = Field(None, description="tensor axis to cut volumes along (2-D presets)")
@@ -167,28 +170,34 @@ def _literal(text: str) -> Any:
 
 
 def _assign(tree: dict[str, Any], path: list[str], value: Any, key: str) -> None:
+    engine = path[0] == "training" and path[1] in ENGINE_KEYS  # checked by LoopSettings
     node: Any = tree
     for part in path[:-1]:
+        if engine and isinstance(node, dict):
+            node.setdefault(part, {})
         node = node.get(part) if isinstance(node, dict) else None
         if node is None:
             raise UsageError(f"--set {key}: the preset has no {part!r}")
     last = path[-1]
     if not isinstance(node, dict):
         raise UsageError(f"--set {key}: {'.'.join(path[:-1])} is a single value")
-    engine = path[0] == "training" and last in ENGINE_KEYS
     if last not in node and not engine:
         known = sorted({*node, *(ENGINE_KEYS if path[0] == "training" else ())})
         near = difflib.get_close_matches(last, known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
         raise UsageError(f"--set {key}: unknown; {hint}")
-    old = node.get(last)
+    node[last] = plain(value) if engine else _like(node[last], value, key)
+
+
+def _like(old: Any, value: Any, key: str) -> Any:
+    """``value`` with the type of what it replaces. Raises UsageError."""
     if isinstance(old, float) and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
+        return float(value)
     if isinstance(old, (list, tuple)) and isinstance(value, (list, tuple)):
-        value = list(value)
-    elif old is not None and value is not None and type(old) is not type(value):
+        return list(value)
+    if old is not None and value is not None and type(old) is not type(value):
         raise UsageError(f"--set {key}: needs {type(old).__name__} like {old!r}, got {value!r}")
-    node[last] = value
+    return value
 
 
 def plain(value: Any, where: str = "preset") -> Any:

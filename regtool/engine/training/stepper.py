@@ -9,11 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from regtool.data.augment import Augment, augment
 from regtool.engine.training.checkpoint import optimiser_tensors, restore_optimiser
 from regtool.engine.training.ema import Ema
 from regtool.engine.training.optimisers import Turn, freeze, make_turns, train_mode
 from regtool.engine.training.runtime import Runtime
 from regtool.engine.training.seeds import derive, seed_globally
+from regtool.engine.training.settings import NO_AUGMENT
 from regtool.engine.training.store import Order, PairStore
 from regtool.engine.training.validate import displacement_of
 from regtool.errors import PluginError
@@ -38,7 +40,7 @@ class Stepper:
         *,
         seed: int,
         label_loss: float = 0.0,
-        augmentation: Mapping[str, Any] | None = None,
+        augmentation: Augment | None = None,
     ) -> None:
         self.stage = stage
         self.module = module.to(runtime.device)
@@ -46,7 +48,7 @@ class Stepper:
         self.store = store
         self._seed = seed
         self._label_loss = label_loss
-        self._augmentation = dict(augmentation or {})
+        self._augmentation = None if augmentation == NO_AUGMENT else augmentation
         freeze(module, stage.freezes)
         self.turns = make_turns(stage, module, stage.steps, runtime.device)
         self.ema = Ema(module, stage.ema) if stage.ema else None
@@ -70,10 +72,8 @@ class Stepper:
         self._generator.manual_seed(seed)
         entries = self.order.entries(number)[runtime.rank :: runtime.world]
         pair = self.store.batch(entries, runtime.device)
-        if self._augmentation:
-            from regtool.data.augment import augment
-
-            pair = augment(pair, self._generator, **self._augmentation)
+        if self._augmentation is not None:
+            pair = augment(pair, self._augmentation, self._generator)
         context = Context(self._generator, runtime.device, step=number, training=True)
         values: dict[str, Tensor] = {}
         for turn in self.turns:
