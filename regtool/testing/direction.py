@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,8 +14,8 @@ from regtool.testing.pairs import SHIFTS, inside, shifted_pair
 from regtool.testing.subject import Subject, total_displacement
 from regtool.testing.training import overfit, runnable, stages, start
 
-COSINE = 0.7
-"""Least agreement of the mean displacement with the shift; swapped axes stay below 0.6 or have a wrong sign."""
+COSINE = 0.6
+"""Least agreement of the mean displacement with the shift; a small network reaches 0.99."""
 
 
 def check_direction(subject: Subject) -> None:
@@ -70,16 +71,19 @@ def _mean(subject: Subject, module: nn.Module, pair: Pair) -> Tensor:
     return (field.detach() * inside(pair)).flatten(2).sum(-1)[0] / inside(pair)[0].sum()
 
 
-def _cosine(mean: Tensor, shift: tuple[int, ...]) -> float:
-    wanted = torch.tensor(shift, dtype=mean.dtype)
-    return float(torch.nn.functional.cosine_similarity(mean, wanted, dim=0))
-
-
 def _agrees(mean: Tensor, shift: tuple[int, ...]) -> bool:
-    signs = all(float(m) * s > 0 for m, s in zip(mean, shift, strict=True))
-    # A tenth of the way: more than a chance tilt, and soon reached when a network learns it.
-    far = float(mean.norm()) > 0.1 * sum(s * s for s in shift) ** 0.5
-    return signs and far and _cosine(mean, shift) >= COSINE
+    """Whether no other order or sign of the shift's components fits the field better."""
+    wanted = torch.tensor(shift, dtype=mean.dtype)
+    orders = itertools.permutations(range(len(shift)))
+    signs = list(itertools.product((1.0, -1.0), repeat=len(shift)))
+    others = torch.stack(
+        [wanted[list(o)] * torch.tensor(s).to(wanted) for o in orders for s in signs]
+    )
+    fits = others @ mean
+    # The first is the shift itself. A tenth of the way is more than a chance tilt.
+    far = float(mean.norm()) > 0.1 * float(wanted.norm())
+    cosine = float(torch.nn.functional.cosine_similarity(mean, wanted, dim=0))
+    return far and cosine >= COSINE and int(fits.argmax()) == 0
 
 
 def _check_answer(mean: Tensor, shift: tuple[int, ...], what: str) -> None:

@@ -8,11 +8,8 @@ from torch import Tensor
 
 from regtool.plugins.exchange import Pair, Sample
 
-SHIFTS = {2: (3, -5), 3: (1, 5, -3)}
-"""Whole voxels along each tensor axis.
-
-Sizes and signs are such that every other order or sign of the components fails the direction check.
-"""
+SHIFTS = {2: (3, -5), 3: (2, 5, -3)}
+"""Whole voxels along each tensor axis, all different, so that no two orders or signs agree."""
 
 
 def shifted_pair(shape: tuple[int, ...], shift: tuple[int, ...], batch: int = 1) -> Pair:
