@@ -41,7 +41,7 @@ def list_(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """List the weights of the installed methods and where they are on this machine."""
+    """List all weights and where they are on this machine."""
     from regtool.plugins import discovery
     from regtool.weights import stock
 
@@ -50,6 +50,8 @@ def list_(
     if as_json:
         print_json(rows)
         return
+    if not rows:
+        log.info("no installed method has published or shipped weights")
     header = ("weights", "method", "images", "anatomy", "modality", "licence", "on this machine")
     print_table([_cells(row) for row in rows], header)
 
@@ -74,7 +76,7 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
 def path(
     name: Annotated[str, typer.Argument(help="Name of the weights.")], as_json: Json = False
 ) -> None:
-    """Print the folder of weights that are on this machine; opens no connection."""
+    """Print the folder of weights, without any request."""
     from regtool.weights import stock
 
     weights = stock.local(name)
@@ -96,7 +98,7 @@ def verify(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Check hash, header and configuration, and load the weights into their network."""
+    """Check files, and load them into their network."""
     from regtool.plugins import discovery
     from regtool.weights import stock
 
@@ -131,7 +133,7 @@ def _word(verdict: Verdict) -> str:
 def pull(
     names: Annotated[
         list[str],
-        typer.Argument(metavar="NAME|hub:org/repo@revision...", help="Weights to fetch."),
+        typer.Argument(metavar="WEIGHTS...", help="Names, or hub:org/repo@revision."),
     ],
     to: Annotated[
         Path | None,
@@ -143,9 +145,10 @@ def pull(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Fetch weights from the Hub at their pinned commit; a damaged download is replaced.
+    """Fetch weights from the Hub at their pinned commit.
 
-    Prints the folder of each. Weights that are here already cost no request.
+    Prints the folder of each. Weights that are here already cost no request; a damaged download is
+    replaced.
     """
     from regtool.weights import stock
 
@@ -179,9 +182,9 @@ def push(
     ] = True,
     as_json: Json = False,
 ) -> None:
-    """Publish a weights folder (README.md, config.json, model.safetensors) and pin it.
+    """Publish a weights folder on the Hub and pin it.
 
-    Needs a token that may write (HF_TOKEN, or 'hf auth login').
+    The folder holds README.md, config.json and model.safetensors. Needs a token that may write (HF_TOKEN, or 'hf auth login').
     """
     from regtool.plugins import discovery
     from regtool.weights import publish, stock
