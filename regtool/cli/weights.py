@@ -184,7 +184,8 @@ def push(
 ) -> None:
     """Publish a weights folder on the Hub and pin it.
 
-    The folder holds README.md, config.json and model.safetensors. Needs a token that may write (HF_TOKEN, or 'hf auth login').
+    The folder holds README.md, config.json and model.safetensors. Needs a token that may
+    write (HF_TOKEN, or 'hf auth login').
     """
     from regtool.plugins import discovery
     from regtool.weights import publish, stock
