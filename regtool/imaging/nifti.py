@@ -79,10 +79,11 @@ def load(path: Path) -> RawNifti:
         dtype = _storage_type(path, header)
         shape = stored_shape(path, header)
         start = data_offset(header)
-        wanted = dtype.itemsize * _product(shape)
+        stored = shape[::-1] + _components(header)
+        wanted = dtype.itemsize * _product(stored)
         _check_claim(path, shape, start + wanted, size * (DEFLATE_LIMIT if packed else 1))
         data = _collect(path, bytes(head), pieces, start, wanted)
-    values = data.view(dtype).reshape(shape[::-1] + _components(header))
+    values = data.view(dtype).reshape(stored)
     if not dtype.isnative:
         values = values.astype(dtype.newbyteorder("="))
     return RawNifti(header, values)
@@ -127,7 +128,7 @@ def _header(path: Path, head: bytes) -> Any:
 
 
 def _storage_type(path: Path, header: Any) -> np.dtype[Any]:
-    """The stored number type in the file's byte order; one component for RGB."""
+    """The stored number type in the file's byte order; of one component for RGB."""
     code = int(header["datatype"])
     known = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4",
              1024: "i8", 1280: "u8", 128: "u1", 2304: "u1"}  # fmt: skip
@@ -135,9 +136,7 @@ def _storage_type(path: Path, header: Any) -> np.dtype[Any]:
         raise InputError(f"{path}: complex values; save the magnitude or one part as real numbers")
     if code not in known:
         raise InputError(f"{path}: unsupported NIfTI data type code {code}; convert to float32")
-    dtype = np.dtype(header.endianness + known[code])
-    count = {128: 3, 2304: 4}.get(code)
-    return np.dtype((dtype, (count,))) if count else dtype
+    return np.dtype(header.endianness + known[code])
 
 
 def _components(header: Any) -> tuple[int, ...]:
