@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from regtool.engine.training.card import card
 from regtool.engine.training.checkpoint import save_tensors, write_atomically
-from regtool.errors import PluginError, RegtoolError
+from regtool.errors import RegtoolError
 from regtool.plugins.description import API_VERSION, Method
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -54,22 +54,6 @@ def make_config(
         "licence": given or ("see the licences of the data" if data else method.licence),
         "training": dict(training),
     }
-
-
-def check_registrar(
-    method: Method, config: Mapping[str, Any], registrar: nn.Module, build: Any
-) -> None:
-    """Make sure before training that the exported weights will fit the method's model.
-
-    Raises PluginError naming the first difference.
-    """
-    from regtool.weights.state import network_differences
-
-    found = network_differences(build(config), registrar.state_dict())
-    if found:
-        raise PluginError(
-            f"method {method.name!r}: what its recipe trains does not fit its model: {found[0]}"
-        )
 
 
 def exported_state(module: nn.Module, storage: str) -> dict[str, Tensor]:

@@ -25,6 +25,7 @@ from regtool.plugins.description import Method
 from regtool.plugins.training import Schedule, Stage
 
 SETTINGS = "settings.json"
+_OF_STAGE = ("stage", "steps", "lr", "batch", "init_weights")
 
 
 @dataclass
@@ -116,6 +117,8 @@ def _settings(
 ) -> RunSettings:
     """Values given now, else those of the run that is resumed, else the defaults."""
     values: dict[str, Any] = before.model_dump(by_alias=True) if before is not None else {}
+    if before is not None and request.stage not in (None, before.stage):
+        values |= dict.fromkeys(_OF_STAGE)  # another stage in the same folder has its own
     if before is None or request.preset is not None or request.assignments:
         name = request.preset or (before.preset_name if before else _default_preset(method))
         if name not in method.presets:
@@ -154,6 +157,8 @@ def _default_preset(method: Method) -> str:
 
 def _compare(folder: Path, before: RunSettings, now: RunSettings, method: Method) -> None:
     found = differences(before, now)
+    if now.stage != before.stage:
+        found = [text for text in found if text.partition(":")[0] not in _OF_STAGE]
     if found and all(text.startswith("steps:") for text in found):
         schedules = [o.schedule for s in _stages(method, now) for o in s.optimisers]
         if all(s == Schedule(warmup=s.warmup) for s in schedules):

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import logging
 import shutil
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
-from regtool.engine.training.checkpoint import load_checkpoint, load_tensors, save_tensors, sweep
-from regtool.engine.training.dataset import open_splits, open_store
-from regtool.engine.training.export import check_registrar, export, make_config, reader_of
+from regtool.engine.training.checkpoint import load_checkpoint, load_tensors, sweep
 from regtool.engine.training.initial_weights import load_initial
 from regtool.engine.training.lock import locked
 from regtool.engine.training.logs import Logs, ProgressBar
 from regtool.engine.training.loop import CHECKPOINT, Ending, StageLoop, State, Surroundings
+from regtool.engine.training.outcome import Outcome, registrar_of, stage_file
 from regtool.engine.training.plan import SETTINGS, Plan, TrainRequest, make_plan
+from regtool.engine.training.rundata import prepared_stores
 from regtool.engine.training.runtime import Runtime, start_runtime
 from regtool.engine.training.seeds import derive, seed_globally
 from regtool.engine.training.settings import (
-    LoopSettings,
     RunSettings,
     loop_settings,
     read_settings,
@@ -32,10 +31,9 @@ from regtool.engine.training.settings import (
 from regtool.engine.training.stepper import Stepper
 from regtool.engine.training.stop import Stopper
 from regtool.engine.training.store import PairStore
-from regtool.errors import InputError, Interrupted, UsageError
+from regtool.errors import Interrupted, UsageError
 from regtool.plugins import discovery
 from regtool.plugins.training import Stage
-from regtool.prepare.preparation import Preparation
 
 log = logging.getLogger("regtool.train")
 
@@ -131,81 +129,48 @@ class _Run:
         self.stopper = stopper
         self.bar = bar
         self.logs = Logs(folder, runtime.accelerator, bar, runtime.main)
-        self.preparation = Preparation.model_validate(plan.preset["preparation"])
-        self.config_base = {**plan.preset, "method": plan.method.name}
+        self.config = {**plan.preset, "method": plan.method.name}
         options = discovery.resolve_import(
             plan.method.options, f"options of method '{plan.method.name}'"
         )
         self.options = options(**plan.preset.get("options", {}))
 
     def go(self) -> TrainResult:
-        train_store, val_store = self._data()
+        train_store, val_store = prepared_stores(
+            self.folder, self.plan, self.runtime, self.stopper, self.bar
+        )
         state = self._stored_state()
-        self.logs.open(self._logged(state) if state is not None else None)
+        self.logs.open(self._logged(state))
         try:
             return self._stages(train_store, val_store, state)
         finally:
             self.logs.close()
 
-    # -- data ----------------------------------------------------------------------------------
-
-    def _data(self) -> tuple[PairStore, PairStore | None]:
-        settings = self.plan.settings
-        train_cases, val_cases = open_splits(settings.data, settings.val)
-        options = loop_settings(self.plan.preset, self.plan.chosen[0].name)
-        stores = []
-        for name, cases in (("train", train_cases), ("val", val_cases)):
-            self.bar.start(f"preparing {name} pairs", 0, len(cases))
-            stores.append(open_store(
-                cases, self.preparation, slices=options.slices, seed=settings.seed,
-                threads=settings.threads or 1, report=self._prepared,
-                cache=self.folder / "cache" / f"{name}.safetensors"
-                if options.cache and self.runtime.main else None,
-            ))  # fmt: skip
-        train_store, val_store = stores[0].without_blank(), stores[1]
-        if not train_store.items:
-            raise InputError("all training pairs are blank after preparation")
-        if settings.label_loss > 0 and not train_store.has_labels:
-            raise UsageError("--label-loss: the training pairs have no labels")
-        log.info(
-            "%d training pairs (%d examples in both directions), %d validation pairs",
-            len(train_store.names),
-            2 * len(train_store.items),
-            len(val_store.names),
-        )
-        if not val_store.items:
-            log.warning("no validation pairs: the last weights are kept instead of the best")
-        return self._placed(train_store), val_store if val_store.items else None
-
-    def _prepared(self, done: int, total: int) -> None:
-        if self.stopper.reason == "signal":
-            raise Interrupted("interrupted while preparing the pairs; nothing was trained yet")
-        self.bar.update(done, total)
-
-    def _placed(self, store: PairStore) -> PairStore:
-        """On the GPU if it takes a small part of its memory, so that no step waits for a copy."""
-        device = self.runtime.device
-        if device.type != "cuda" or store.nbytes > torch.cuda.mem_get_info(device)[0] // 4:
-            return store
-        return store.to(device)
-
     # -- stages --------------------------------------------------------------------------------
 
     def _stored_state(self) -> State | None:
-        path = self.folder / CHECKPOINT
+        """The checkpoint's state, if it belongs to a stage that is to be trained."""
         if not self.plan.resuming:
             return None
-        _, values = load_checkpoint(path)
-        return State(**values)
+        state = State(**load_checkpoint(self.folder / CHECKPOINT)[1])
+        if state.stage in {stage.name for stage in self.plan.chosen}:
+            return state
+        log.info("the checkpoint of stage %r, step %d, gives way", state.stage, state.step)
+        return None
 
-    def _logged(self, state: State) -> Mapping[tuple[str, str], int]:
+    def _logged(self, state: State | None) -> Mapping[tuple[str, str], int] | None:
         """Up to which step each stage's log rows are part of the run that is continued."""
+        if not self.plan.resuming:
+            return None
+        chosen = [stage.name for stage in self.plan.chosen]
         kept: dict[tuple[str, str], int] = {}
-        for stage in self.plan.chosen:
-            if stage.name == state.stage:
-                kept[stage.name, "train"], kept[stage.name, "val"] = state.step, state.validated
-                break
-            kept[stage.name, "train"] = kept[stage.name, "val"] = stage.steps
+        for stage in self.plan.stages:
+            name, last = stage.name, (sys.maxsize, sys.maxsize)
+            if state is not None and name == state.stage:
+                last = (state.step, state.validated)
+            elif name in chosen and name not in self._finished(state):
+                last = (-1, -1)
+            kept[name, "train"], kept[name, "val"] = last
         return kept
 
     def _stages(
@@ -216,72 +181,34 @@ class _Run:
         done = self._finished(state)
         result: TrainResult | None = None
         for stage in self.plan.stages[: names.index(self.plan.chosen[-1].name) + 1]:
-            if stage not in self.plan.chosen or stage.name in done:
-                upstream[stage.name] = self._finished_module(stage, upstream)
-                continue
-            module = self._build(stage, upstream)
-            self._initialise(stage, module)
-            resumed = state is not None and state.stage == stage.name
-            loop = self._loop(stage, module, train_store, val_store, resumed)
-            ending = loop.run()
-            result = self._result(loop, ending)
-            if ending == "signal":
-                raise Interrupted(
-                    f"interrupted at step {loop.state.step} of stage {stage.name!r}; continue with "
-                    f"regtool train --resume -o {self.folder}"
-                )
-            if ending == "time":
-                log.info(
-                    "time limit reached at step %d of stage %r; continue with "
-                    "regtool train --resume -o %s",
-                    loop.state.step,
-                    stage.name,
-                    self.folder,
-                )
-                return result
-            self.runtime.accelerator.wait_for_everyone()
+            if stage in self.plan.chosen and stage.name not in done:
+                resumed = state is not None and state.stage == stage.name
+                result = self._one_stage(stage, upstream, train_store, val_store, resumed)
+                if result.ending == "time":
+                    return result
+                self.runtime.accelerator.wait_for_everyone()
             upstream[stage.name] = self._finished_module(stage, upstream)
-        assert result is not None
+        assert result is not None  # the last chosen stage is never among those done
         return result
 
-    def _finished(self, state: State | None) -> set[str]:
-        """Names of chosen stages that lie before the checkpoint's."""
-        names = [stage.name for stage in self.plan.chosen]
-        return set(names[: names.index(state.stage)]) if state is not None else set()
-
-    def _build(self, stage: Stage, upstream: Mapping[str, nn.Module]) -> nn.Module:
-        seed_globally(derive(self.plan.settings.seed, stage.name, "init"))
-        return stage.build(self.config_base, upstream)
-
-    def _initialise(self, stage: Stage, module: nn.Module) -> None:
-        """``--init-weights``, for the first stage that is trained."""
-        wanted = self.plan.settings.init_weights
-        if wanted is not None and not self.plan.resuming and stage is self.plan.chosen[0]:
-            load_initial(
-                wanted,
-                module,
-                self._registrar(module),
-                self.plan.method,
-                int(self.plan.preset["ndim"]),
-            )
-
-    def _finished_module(self, stage: Stage, upstream: Mapping[str, nn.Module]) -> nn.Module:
-        path = self.folder / "stages" / f"{stage.name}.safetensors"
-        if not path.exists():
-            raise InputError(f"{path}: missing; train stage {stage.name!r} first")
-        module = self._build(stage, upstream)
-        module.load_state_dict(load_tensors(path)[0])
-        return module.to(self.runtime.device).eval()
-
-    def _loop(
+    def _one_stage(
         self,
         stage: Stage,
-        module: nn.Module,
+        upstream: Mapping[str, nn.Module],
         train_store: PairStore,
         val_store: PairStore | None,
         resumed: bool,
-    ) -> StageLoop:
+    ) -> TrainResult:
+        """Train one stage to its end. Raises Interrupted once its checkpoint is written."""
         settings, plan = loop_settings(self.plan.preset, stage.name), self.plan
+        module = self._build(stage, upstream)
+        self._initialise(stage, module)
+        if settings.channels_last:
+            _channels_last(module)
+        outcome = Outcome(
+            self.folder, plan, stage, settings, module, train_store, val_store, self.runtime.device
+        )
+        outcome.check()
         stepper = Stepper(
             stage,
             module,
@@ -291,104 +218,19 @@ class _Run:
             label_loss=plan.settings.label_loss,
             augmentation=settings.augment,
         )
-        export_here = stage is plan.stages[-1] and stage.registers
-        if export_here:
-            build = discovery.resolve_import(plan.method.model, f"model of '{plan.method.name}'")
-            check_registrar(
-                plan.method,
-                self._config(settings, stage, None, 0, 0, 0),
-                self._registrar(module),
-                build,
-            )
-
-        def best(state: State) -> None:
-            save_tensors(
-                self.folder / "stages" / f"{stage.name}.safetensors",
-                module.state_dict(),
-                {"format": "pt"},
-            )
-            if export_here:
-                config = self._config(
-                    settings,
-                    stage,
-                    state,
-                    len(train_store.names),
-                    len(train_store.items),
-                    len(val_store.names) if val_store else 0,
-                )
-                export(
-                    self._weights_folder(settings),
-                    self._registrar(module),
-                    config,
-                    settings.storage,
-                )
-
         around = Surroundings(
-            self.folder, self.logs, self.stopper, self.options, self._registrar, best
+            self.folder, self.logs, self.stopper, self.options, registrar_of, outcome.keep
         )
         loop = StageLoop(stepper, val_store, settings, around, plan.settings.seed)
         if resumed:
             loop.restore()
-        return loop
-
-    @staticmethod
-    def _registrar(module: nn.Module) -> nn.Module:
-        """The part of a stage's module that registers and is exported.
-
-        A module that holds more than the method's model (a critic, say) has it as ``registrar``.
-        """
-        inner = getattr(module, "registrar", module)
-        return inner if isinstance(inner, nn.Module) else module
-
-    # -- results -------------------------------------------------------------------------------
-
-    def _weights_folder(self, settings: LoopSettings) -> Path:
-        return self.folder / "weights" / self._name(settings)
-
-    def _name(self, settings: LoopSettings) -> str:
-        if settings.name:
-            return settings.name
-        suffix = "-sup" if self.plan.settings.label_loss else ""
-        return f"{self.plan.method.name}-{self.plan.settings.preset_name}{suffix}"
-
-    def _config(
-        self,
-        settings: LoopSettings,
-        stage: Stage,
-        state: State | None,
-        train_pairs: int,
-        train_items: int,
-        val_pairs: int,
-    ) -> dict[str, Any]:
-        chosen = self.plan.settings
-        initial = chosen.init_weights
-        facts = {
-            "data": list(dict.fromkeys(reader_of(spec) for spec in chosen.data)),
-            "train_pairs": train_pairs, "train_items": train_items, "val_pairs": val_pairs,
-            "stage": stage.name, "steps": stage.steps, "batch": stage.batch,
-            "lr": stage.optimisers[0].lr, "ema": stage.ema,
-            "steps_done": state.step if state else 0,
-            "best_step": state.best_step if state else -1,
-            "seconds": round(state.seconds, 1) if state else 0.0,
-            "validation": {k: round(v, 5) for k, v in state.best_figures.items()} if state else {},
-            "device": _device_name(self.runtime.device), "precision": chosen.precision,
-            "processes": chosen.processes, "seed": chosen.seed, "label_loss": chosen.label_loss,
-            "init_weights": Path(initial).name if initial else None,
-            "regtool": chosen.regtool, "torch": chosen.torch,
-        }  # fmt: skip
-        return make_config(
-            self.plan.method,
-            self._name(settings),
-            chosen.preset_name,
-            self.plan.preset,
-            facts,
-            chosen.data,
-        )
-
-    def _result(self, loop: StageLoop, ending: Ending) -> TrainResult:
-        settings = loop_settings(self.plan.preset, loop.stage.name)
-        weights = self._weights_folder(settings)
-        state = loop.state
+        ending = loop.run()
+        if ending == "signal":
+            raise Interrupted(
+                f"interrupted at step {loop.state.step} of stage {stage.name!r}; continue with "
+                f"regtool train --resume -o {self.folder}"
+            )
+        state, weights = loop.state, outcome.weights
         return TrainResult(
             ending,
             state.stage,
@@ -400,8 +242,37 @@ class _Run:
             dict(state.best_figures),
         )
 
+    def _finished(self, state: State | None) -> set[str]:
+        """Names of chosen stages that lie before the checkpoint's."""
+        names = [stage.name for stage in self.plan.chosen]
+        return set(names[: names.index(state.stage)]) if state is not None else set()
 
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"CPU, {torch.get_num_threads()} threads"
+    def _build(self, stage: Stage, upstream: Mapping[str, nn.Module]) -> nn.Module:
+        seed_globally(derive(self.plan.settings.seed, stage.name, "init"))
+        return stage.build(self.config, upstream)
+
+    def _initialise(self, stage: Stage, module: nn.Module) -> None:
+        """``--init-weights``, for the first stage that is trained."""
+        wanted, plan = self.plan.settings.init_weights, self.plan
+        if wanted is not None and not plan.resuming and stage is plan.chosen[0]:
+            ndim = int(plan.preset["ndim"])
+            load_initial(wanted, module, registrar_of(module), plan.method, ndim)
+
+    def _finished_module(self, stage: Stage, upstream: Mapping[str, nn.Module]) -> nn.Module:
+        path = stage_file(self.folder, stage)
+        if not path.exists():
+            raise UsageError(
+                f"{path}: missing; train the stage {stage.name!r} in this folder first"
+            )
+        module = self._build(stage, upstream)
+        module.load_state_dict(load_tensors(path)[0])
+        return module.to(self.runtime.device).eval()
+
+
+def _channels_last(module: nn.Module) -> None:
+    """Store convolution weights channels last; the results then are so, too."""
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d | nn.ConvTranspose2d):
+            part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        elif isinstance(part, nn.Conv3d | nn.ConvTranspose3d):
+            part.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]

@@ -35,6 +35,7 @@ class LoopSettings(BaseModel):
     augment: Augment = NO_AUGMENT
     storage: Literal["float32", "float16", "bfloat16"] = "float16"
     cache: bool = Field(True, description="keep prepared pairs in the run folder")
+    channels_last: bool = Field(False, description="memory format; faster for most CNNs")
     slices: int | None = Field(None, description="tensor axis to cut volumes along (2-D presets)")
     name: str | None = Field(None, description="name of the exported weights")
 

@@ -1,0 +1,136 @@
+"""What a stage leaves behind: its best weights in full, and those of the last stage exported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from regtool.engine.training.checkpoint import save_tensors
+from regtool.engine.training.export import export, make_config, reader_of
+from regtool.engine.training.loop import State
+from regtool.engine.training.plan import Plan
+from regtool.engine.training.settings import LoopSettings
+from regtool.engine.training.store import PairStore
+from regtool.errors import PluginError
+from regtool.plugins import discovery
+from regtool.plugins.training import Stage
+
+
+def registrar_of(module: nn.Module) -> nn.Module:
+    """The part of a stage's module that registers and is exported.
+
+    A module that holds more than the method's model (a critic, say) has it as ``registrar``.
+    """
+    inner = getattr(module, "registrar", module)
+    return inner if isinstance(inner, nn.Module) else module
+
+
+class Outcome:
+    """Keeps the best weights of one stage in the run folder."""
+
+    def __init__(
+        self,
+        folder: Path,
+        plan: Plan,
+        stage: Stage,
+        settings: LoopSettings,
+        module: nn.Module,
+        train: PairStore,
+        val: PairStore | None,
+        device: torch.device,
+    ) -> None:
+        self._folder = folder
+        self._plan = plan
+        self._stage = stage
+        self._settings = settings
+        self._module = module
+        self._counts = {
+            "train_pairs": len(train.names),
+            "train_items": len(train.items),
+            "val_pairs": len(val.names) if val is not None else 0,
+        }
+        self._device = device
+        self.exports = stage is plan.stages[-1] and stage.registers
+
+    @property
+    def weights(self) -> Path:
+        """Where the exported weights go."""
+        return self._folder / "weights" / self.name
+
+    @property
+    def name(self) -> str:
+        """Name of the exported weights; ``-sup`` tells that labels helped."""
+        if self._settings.name:
+            return self._settings.name
+        chosen = self._plan.settings
+        suffix = "-sup" if chosen.label_loss else ""
+        return f"{self._plan.method.name}-{chosen.preset_name}{suffix}"
+
+    def check(self) -> None:
+        """Make sure before training that the weights will fit the method's model.
+
+        Raises PluginError naming the first difference.
+        """
+        if not self.exports:
+            return
+        from regtool.weights import network_differences
+
+        method = self._plan.method
+        build = discovery.resolve_import(method.model, f"model of method '{method.name}'")
+        trained = registrar_of(self._module).state_dict()
+        found = network_differences(build(self._config(State(self._stage.name))), trained)
+        if found:
+            raise PluginError(
+                f"method {method.name!r}: what its recipe trains does not fit its model: {found[0]}"
+            )
+
+    def keep(self, state: State) -> None:
+        """Write the weights that are in the module now. Raises OutputError, RegtoolError."""
+        save_tensors(
+            stage_file(self._folder, self._stage), self._module.state_dict(), {"format": "pt"}
+        )
+        if self.exports:
+            module = registrar_of(self._module)
+            export(self.weights, module, self._config(state), self._settings.storage)
+
+    def _config(self, state: State) -> dict[str, Any]:
+        chosen, stage = self._plan.settings, self._stage
+        initial = chosen.init_weights
+        facts = {
+            "data": list(dict.fromkeys(reader_of(spec) for spec in chosen.data)),
+            **self._counts,
+            "stage": stage.name,
+            "steps": stage.steps,
+            "batch": stage.batch,
+            "lr": stage.optimisers[0].lr if stage.optimisers else 0.0,
+            "ema": stage.ema,
+            "steps_done": state.step,
+            "best_step": state.best_step,
+            "seconds": round(state.seconds, 1),
+            "validation": {k: round(v, 5) for k, v in state.best_figures.items()},
+            "device": _device_name(self._device),
+            "precision": chosen.precision,
+            "processes": chosen.processes,
+            "seed": chosen.seed,
+            "label_loss": chosen.label_loss,
+            "init_weights": Path(initial).name if initial else None,
+            "regtool": chosen.regtool,
+            "torch": chosen.torch,
+        }
+        return make_config(
+            self._plan.method, self.name, chosen.preset_name, self._plan.preset, facts, chosen.data
+        )
+
+
+def stage_file(folder: Path, stage: Stage) -> Path:
+    """Where a stage's best weights lie, with all their digits."""
+    return folder / "stages" / f"{stage.name}.safetensors"
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU, {torch.get_num_threads()} threads"
