@@ -42,9 +42,20 @@ def _answer(subject: Subject, ndim: int) -> tuple[Mapping[str, Any], Tensor | No
     pair = shifted_pair(subject.shape(config), SHIFTS[ndim])
     module = subject.build(config)
     if subject.method.recipe is None:
-        free = not any(True for _ in module.parameters())
-        return config, _mean(subject, module, pair) if free else None
+        return config, _free(subject, config, module, pair)
     return config, _learnt(subject, config, pair)
+
+
+def _free(
+    subject: Subject, config: Mapping[str, Any], module: nn.Module, pair: Pair
+) -> Tensor | None:
+    """The answer of a method without training; None where it has nothing to answer with."""
+    if any(True for _ in module.parameters()):
+        return None  # a network with neither weights nor a recipe
+    mean = _mean(subject, module, pair)
+    aligned = config["preparation"].get("initial", "none") != "none"
+    # Where core's initial alignment is the whole method, as in rigid and affine, nothing moves.
+    return None if aligned and not mean.any() else mean
 
 
 def _learnt(subject: Subject, config: Mapping[str, Any], pair: Pair) -> Tensor | None:

@@ -99,6 +99,8 @@ class Subject:
             found = resolve(self.method, None, ndim, offline=True)
         except WeightsError:
             return None
+        if found.model is None:  # a method that has no weights at all
+            return None
         module = self.build(found.config)
         found.load_into(module)
         return dict(found.config), module.eval()
