@@ -20,6 +20,7 @@ from regtool.engine.training.store import Order, PairStore
 from regtool.engine.training.validate import displacement_of
 from regtool.errors import PluginError
 from regtool.losses.dice import soft_dice
+from regtool.nn.precision import protect_convolutions
 from regtool.plugins.exchange import Context, Pair
 from regtool.plugins.training import Stage, StepOutput
 
@@ -44,6 +45,8 @@ class Stepper:
     ) -> None:
         self.stage = stage
         self.module = module.to(runtime.device)
+        if runtime.precision == "bf16":
+            protect_convolutions(module)
         self.runtime = runtime
         self.store = store
         self._seed = seed
