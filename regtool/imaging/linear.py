@@ -98,7 +98,7 @@ def _turn(start: Matrix, end: Matrix) -> Matrix:
     end = end if start @ end >= 0 else -end
     axis, cosine = np.cross(start, end), float(start @ end)
     cross = np.cross(np.eye(3), axis)
-    return np.eye(3) + cross.T + cross @ cross / (1 + cosine)
+    return np.eye(3) + cross + cross @ cross / (1 + cosine)
 
 
 def _side(volume: Volume, mask: Volume | None, frame: Matrix, flat: bool) -> _Side:

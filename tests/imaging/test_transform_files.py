@@ -98,7 +98,7 @@ def test_affine_round_trip(tmp_path: Path, ndim: int) -> None:
     assert np.allclose(read_affine(tmp_path / "a.mat", ndim), matrix, rtol=0, atol=1e-12)
     kind = sitk.ReadTransform(str(tmp_path / "a.mat"))
     assert "AffineTransform" in kind.GetName()
-    with pytest.raises(GeometryError, match="3-D|2-D"):
+    with pytest.raises(GeometryError, match=r"3-D|2-D"):
         read_affine(tmp_path / "a.mat", 5 - ndim)
 
 

@@ -1,0 +1,220 @@
+"""Initial alignment recovers known transforms, on every kind of volume, always the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from imaging_cases import centred, rotation
+
+from regtool.errors import GeometryError, InputError
+from regtool.imaging.initial import (
+    centre_of_mass,
+    check_overlap,
+    initial_transform,
+    overlap,
+)
+from regtool.imaging.reading import read_image, read_labels
+from regtool.imaging.resample import resample, transform_points
+from regtool.imaging.transforms import write_affine
+from regtool.imaging.volume import Volume
+from regtool.spatial.grid import Grid
+
+
+def blobs(points: np.ndarray) -> np.ndarray:
+    """A smooth object without symmetry, in mm; zero outside."""
+    ndim = points.shape[-1]
+    scaled = points / np.array([38.0, 30.0, 26.0][:ndim])
+    body = 60 / (1 + np.exp(12 * ((scaled**2).sum(-1) - 1)))
+    for centre, width, height in (((12, 8, 5), 8, 50), ((-15, 4, -6), 6, -35), ((2, -14, 8), 7, 40),
+                                  ((-4, 13, -11), 5, 45), ((20, -6, -9), 5, -30)):  # fmt: skip
+        apart = ((points - np.array(centre[:ndim])) ** 2).sum(-1)
+        body = body + height * np.exp(-apart / (2 * width**2))
+    return body * ((scaled**2).sum(-1) < 1.4)
+
+
+def world_points(grid: Grid) -> np.ndarray:
+    axes = [np.arange(n) for n in grid.size]
+    index = np.stack(np.meshgrid(*axes, indexing="ij"), -1)
+    world = grid.index_to_world
+    points = index @ world[:-1, :-1].T + world[:-1, -1]
+    return points.transpose(*range(grid.ndim)[::-1], grid.ndim)
+
+
+def scan(grid: Grid, matrix: np.ndarray) -> Volume:
+    """The object seen on a grid, moved so that ``matrix`` maps the object's frame to the scan."""
+    back = np.linalg.inv(matrix)
+    points = world_points(grid)
+    values = blobs(points @ back[:-1, :-1].T + back[:-1, -1])
+    noise = np.random.default_rng(1).normal(size=values.shape)
+    return Volume((values * 8 + noise).astype(np.int16), grid)
+
+
+def truth(ndim: int, affine: bool, shift: float = 14.0) -> np.ndarray:
+    turn = np.eye(3)
+    for plane, angle in (((0, 1), 0.22), ((1, 2), -0.15 * (ndim == 3))):
+        one = np.eye(3)
+        c, s = np.cos(angle), np.sin(angle)
+        one[np.ix_(plane, plane)] = (c, -s), (s, c)
+        turn = turn @ one
+    if affine:
+        turn = turn @ (np.eye(3) + np.array([[0.08, 0.05, 0], [0, -0.06, 0.03], [0, 0, 0.05]]))
+    matrix = np.eye(ndim + 1)
+    matrix[:-1, :-1] = turn[:ndim, :ndim]
+    matrix[:-1, -1] = (shift, -6.0, 4.0)[:ndim]
+    return matrix
+
+
+def error_mm(found: np.ndarray, expected: np.ndarray, reach: float = 25.0) -> float:
+    ndim = found.shape[0] - 1
+    points = np.random.default_rng(0).uniform(-reach, reach, (200, ndim))
+    points[:, 2:] *= 0.6
+    apart = transform_points(points, [found]) - transform_points(points, [expected])
+    return float(np.linalg.norm(apart, axis=1).mean())
+
+
+FLIP = np.diag([-1.0, -1.0, 1.0])
+
+
+@pytest.mark.parametrize("kind", ["rigid", "affine"])
+@pytest.mark.parametrize("direction", ["flipped", "oblique", "permuted"])
+def test_volumes(kind: str, direction: str) -> None:
+    axes = {"flipped": FLIP, "oblique": rotation(5, 3), "permuted": np.eye(3)[[2, 0, 1]]}
+    fixed = scan(centred((64, 60, 52), (2.0, 2.0, 2.0), axes[direction]), np.eye(4))
+    expected = truth(3, kind == "affine")
+    moving = scan(centred((50, 72, 44), (2.4, 1.8, 2.8), FLIP), expected)
+    found = initial_transform(kind, fixed, moving)
+    assert error_mm(found, expected) < 1.8  # less than a voxel
+    assert error_mm(np.eye(4), expected) > 10
+
+
+@pytest.mark.parametrize("kind", ["rigid", "affine"])
+def test_thin_stack(kind: str) -> None:
+    expected = truth(3, False)
+    expected[:3, :3] = np.eye(3)
+    expected[:2, :2] = truth(2, False)[:2, :2]
+    fixed = scan(centred((88, 80, 6), (1.4, 1.4, 10.0), FLIP), np.eye(4))
+    moving = scan(centred((80, 88, 6), (1.5, 1.5, 10.0), FLIP), expected)
+    assert error_mm(initial_transform(kind, fixed, moving), expected, 20) < 2.5
+
+
+@pytest.mark.parametrize("kind", ["rigid", "affine"])
+def test_two_dimensions(kind: str) -> None:
+    expected = truth(2, kind == "affine")
+    fixed = scan(centred((90, 80), (1.5, 1.5), np.diag([-1.0, -1.0])), np.eye(3))
+    moving = scan(centred((70, 100), (1.8, 1.3), rotation(2, 2)), expected)
+    assert error_mm(initial_transform(kind, fixed, moving), expected) < 1.0
+
+
+@pytest.mark.parametrize("kind", ["rigid", "affine"])
+def test_single_slices_of_parallel_planes(kind: str) -> None:
+    expected = truth(3, False)
+    expected[:3, :3] = np.eye(3)
+    expected[:2, :2] = truth(2, kind == "affine")[:2, :2]
+    expected[:3, 3] = 14, -6, 3
+    fixed = scan(Grid((90, 80, 1), (1.5, 1.5, 8.0), tuple(FLIP.ravel()), (66, 60, 0.0)), np.eye(4))
+    axes = np.array([[0, 1, 0], [1, 0, 0], [0, 0, 1.0]])  # stored transposed: a reflection
+    moving = scan(
+        Grid((100, 90, 1), (1.4, 1.4, 8.0), tuple(axes.ravel()), (-60, -70, 3.0)), expected
+    )
+    found = initial_transform(kind, fixed, moving)
+    flat = np.random.default_rng(0).uniform(-25, 25, (100, 3)) * [1, 1, 0]
+    apart = transform_points(flat, [found]) - transform_points(flat, [expected])
+    assert np.linalg.norm(apart, axis=1).mean() < 1.0
+    assert np.linalg.det(found[:3, :3]) > 0
+    assert check_overlap(fixed, moving, found) > 0.5
+
+
+def test_single_slices_of_tilted_planes() -> None:
+    """The plane is carried onto the plane: every fixed voxel reads inside the moving slice."""
+    fixed = scan(Grid((90, 80, 1), (1.5, 1.5, 8.0), tuple(FLIP.ravel()), (66, 60, 0.0)), np.eye(4))
+    tilt = np.eye(4)
+    c, s = np.cos(0.4), np.sin(0.4)
+    tilt[1:3, 1:3] = (c, -s), (s, c)
+    tilt[:3, 3] = 5, 3, 20
+    corner = (tilt @ np.array([66, 60, 0, 1.0]))[:3]
+    direction = tuple((tilt[:3, :3] @ FLIP).ravel())
+    moving = scan(Grid(fixed.grid.size, (1.5, 1.5, 8.0), direction, tuple(corner)), tilt)
+    found = initial_transform("rigid", fixed, moving)
+    flat = np.random.default_rng(0).uniform(-25, 25, (100, 3)) * [1, 1, 0]
+    apart = transform_points(flat, [found]) - transform_points(flat, [tilt])
+    assert np.linalg.norm(apart, axis=1).mean() < 1.0
+
+
+def test_the_same_every_time_and_whatever_the_threads() -> None:
+    fixed = scan(centred((64, 60, 52), (2.0, 2.0, 2.0), FLIP), np.eye(4))
+    moving = scan(centred((50, 72, 44), (2.4, 1.8, 2.8), FLIP), truth(3, True))
+    found = [initial_transform("affine", fixed, moving, threads=n) for n in (1, 2)]
+    assert np.array_equal(*found)
+
+
+def test_masks_are_respected() -> None:
+    grid = centred((64, 60, 52), (2.0, 2.0, 2.0), FLIP)
+    expected = truth(3, False)
+    fixed, moving = scan(grid, np.eye(4)), scan(grid, expected)
+    points = world_points(grid)
+    inside = ((points / [42.0, 34, 30]) ** 2).sum(-1) < 1
+    spoiled = fixed.array.copy()
+    spoiled[~inside] = np.random.default_rng(0).integers(0, 800, (~inside).sum())
+    mask = Volume(inside.astype(np.uint8), grid)
+    found = initial_transform("rigid", fixed.with_array(spoiled), moving, fixed_mask=mask)
+    assert error_mm(found, expected) < 1.5
+
+
+def test_far_apart_is_found_from_the_centres() -> None:
+    fixed = scan(centred((50, 48, 40), (2.5, 2.5, 2.5), FLIP), np.eye(4))
+    far = truth(3, False, shift=400.0)
+    grid = centred((50, 48, 40), (2.5, 2.5, 2.5), FLIP)
+    origin = (grid.origin[0] + 390, *grid.origin[1:])
+    moving = scan(Grid(grid.size, grid.spacing, grid.direction, origin), far)
+    with pytest.raises(GeometryError, match="--initial com"):
+        check_overlap(fixed, moving, np.eye(4))
+    for kind, limit in (("com", 12), ("rigid", 1.0)):
+        found = initial_transform(kind, fixed, moving)
+        assert error_mm(found, far) < limit
+        assert check_overlap(fixed, moving, found) > 0.5
+
+
+def test_centre_of_mass_and_overlap() -> None:
+    grid = centred((30, 20, 10), (1.0, 2.0, 3.0), rotation(4, 3))
+    values = np.zeros(grid.shape, np.float32)
+    values[2:5, 6:9, 10:13] = 100
+    expected = grid.index_to_world @ np.array([11, 7, 3, 1.0])
+    assert np.allclose(centre_of_mass(Volume(values, grid)), expected[:3])
+    assert np.allclose(centre_of_mass(Volume(values * 0 + 3, grid)), grid.centre)
+    assert overlap(grid, grid, np.eye(4)) == 1
+    half = np.eye(4)
+    half[:3, 3] = grid.direction_matrix[:, 0] * 15
+    assert overlap(grid, grid, half) == pytest.approx(0.5, abs=0.05)
+
+
+def test_none_file_and_errors(tmp_path: Path) -> None:
+    grid = centred((20, 20, 8), (2.0, 2.0, 4.0), FLIP)
+    fixed = scan(grid, np.eye(4))
+    flat = scan(centred((20, 20), (2.0, 2.0), np.eye(2)), np.eye(3))
+    assert np.array_equal(initial_transform("none", fixed, fixed), np.eye(4))
+    write_affine(tmp_path / "a.mat", truth(3, True))
+    assert np.allclose(initial_transform(tmp_path / "a.mat", fixed, fixed), truth(3, True))
+    with pytest.raises(InputError, match="no such file"):
+        initial_transform(tmp_path / "b.mat", fixed, fixed)
+    with pytest.raises(GeometryError, match="2-D"):
+        initial_transform("com", fixed, flat)
+    empty = fixed.with_array(np.zeros(grid.shape, np.int16))
+    with pytest.raises(GeometryError, match="constant"):
+        initial_transform("rigid", fixed, empty)
+
+
+def test_two_brains(shared_data: Path) -> None:
+    """Tissue overlap of two people in their own poses rises clearly."""
+    one, other = shared_data / "oasis" / "1017", shared_data / "oasis" / "1036"
+    fixed, moving = read_image(one / "t1.nii.gz"), read_image(other / "t1.nii.gz")
+    tissue = [read_labels(folder / "tissues.nii.gz") for folder in (one, other)]
+
+    def dice(matrix: np.ndarray) -> float:
+        warped = resample(tissue[1], fixed.grid, [matrix], "nearest")
+        pairs = [(tissue[0].array == k, warped == k) for k in (1, 2, 3)]
+        return float(np.mean([2 * (a & b).sum() / (a.sum() + b.sum()) for a, b in pairs]))
+
+    found = initial_transform("affine", fixed, moving)
+    assert dice(found) > max(0.45, dice(np.eye(4)) + 0.15)
