@@ -91,7 +91,8 @@ def _default_output(subject: Path, points: bool) -> Path:
 def _apply_to_points(
     subject: str | Path, chain: Chain, outputs: Outputs, target: Path
 ) -> Applied:
-    points = read_points(subject)
+    landmarks = read_points(subject)
+    points = landmarks.points
     ndim = _dimension(chain)
     if points.shape[1] < ndim:
         raise GeometryError(f"{subject}: {points.shape[1]} coordinates for a {ndim}-D transform")
@@ -99,7 +100,7 @@ def _apply_to_points(
     if points.shape[1] > ndim:
         mapped = np.hstack([mapped, points[:, ndim:]])
     with outputs:
-        write_points(outputs.file("result"), mapped)
+        write_points(outputs.file("result"), mapped, landmarks)
     return Applied(target, chain.notes)
 
 

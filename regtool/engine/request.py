@@ -139,7 +139,7 @@ def _companion(source: Source | None, image: Volume, reader: Any) -> Volume | No
 def _points(source: str | Path | Points | None, image: Volume) -> Points | None:
     if source is None:
         return None
-    points = source if isinstance(source, np.ndarray) else read_points(source)
+    points = source if isinstance(source, np.ndarray) else read_points(source).points
     if points.ndim != 2 or points.shape[1] < image.ndim:
         raise InputError(f"{source}: landmarks need {image.ndim} coordinates each")
     return points[:, : image.ndim]
