@@ -1,4 +1,8 @@
-"""The ``regtool`` program: its commands, its error messages and exit codes."""
+"""The ``regtool`` program: its commands, its error messages and exit codes.
+
+Nothing but the standard library is imported at the top, so that ``main`` catches signals from the
+first moments on.
+"""
 
 from __future__ import annotations
 
@@ -7,23 +11,28 @@ import os
 import signal
 import sys
 from types import FrameType
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-import typer
+from regtool.errors import DeviceError, Interrupted, OutputError, RegtoolError
 
-from regtool import __version__
-from regtool.cli import messages
-from regtool.errors import (
-    DeviceError,
-    Interrupted,
-    OutputError,
-    RegtoolError,
-)
+if TYPE_CHECKING:
+    import typer
+
+
+class _Stopped(BaseException):
+    """SIGINT or SIGTERM. No Exception, so that nothing on the way out takes it for its own."""
+
+
+_stopped_by: list[str] = []
+"""Names of the signals received; libraries may turn ``_Stopped`` into an error of theirs."""
 
 
 def create() -> typer.Typer:
     """Build the program with all its commands."""
+    import typer
+
     from regtool.cli import apply, demo, jacobian, methods, plugins, register, train, weights
+    from regtool.cli.common import show_version
 
     app = typer.Typer(
         name="regtool",
@@ -34,7 +43,7 @@ def create() -> typer.Typer:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    app.callback()(_version)
+    app.callback()(show_version)
     app.command("register")(register.register)
     app.command("apply")(apply.apply)
     app.command("jacobian")(jacobian.jacobian)
@@ -46,22 +55,21 @@ def create() -> typer.Typer:
     return app
 
 
-def _version(
-    version: Annotated[
-        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)
-    ] = False,
-) -> None:
-    """Deformable medical image registration: NIfTI in, NIfTI and ITK transforms out."""
-    if version:
-        print(f"regtool {__version__}")
-        raise typer.Exit
-
-
 def main() -> NoReturn:
     """Run the program. Expected errors become one line on stderr and their exit code."""
-    messages.install()
-    _catch_signals()
     debug = "--debug" in sys.argv
+    try:
+        _catch_signals()
+        _run(debug)
+    except _Stopped as error:
+        _fail(_interrupted(error), debug)
+    sys.exit(0)
+
+
+def _run(debug: bool) -> None:
+    from regtool.cli import messages
+
+    messages.install()
     try:
         create()()
     except RegtoolError as error:
@@ -70,20 +78,11 @@ def main() -> NoReturn:
         _fail(_told(DeviceError("not enough memory; use a smaller image or preset"), error), debug)
     except OSError as error:
         _fail(_os_error(error), debug)
-    except KeyboardInterrupt as error:
-        _fail(_told(Interrupted("interrupted"), error), debug)
     except Exception as error:
         if _is_out_of_memory(error):
             sentence = "not enough memory on the device; try --device cpu or a smaller image"
             _fail(_told(DeviceError(sentence), error), debug)
-        if debug:
-            raise
-        messages.error(
-            f"unexpected {type(error).__name__}: {_one_line(str(error))} "
-            "(a bug; run again with --debug and report the traceback)"
-        )
-        sys.exit(1)
-    sys.exit(0)
+        _fail(error, debug)
 
 
 def _told(expected: RegtoolError, cause: BaseException) -> RegtoolError:
@@ -91,17 +90,29 @@ def _told(expected: RegtoolError, cause: BaseException) -> RegtoolError:
     return expected
 
 
-def _fail(error: RegtoolError, debug: bool) -> NoReturn:
+def _fail(error: Exception, debug: bool) -> NoReturn:
+    """Print one line and leave with the error's exit code; 1 for what nobody expected."""
+    from regtool.cli import messages
+
+    messages.install()
+    if _stopped_by and not isinstance(error, Interrupted):
+        error = _interrupted(error)
     if debug:
         import traceback
 
         traceback.print_exception(error)
-    messages.error(_one_line(str(error)))
-    sys.exit(error.exit_code)
+    if isinstance(error, RegtoolError):
+        messages.error(str(error))
+        sys.exit(error.exit_code)
+    messages.error(
+        f"unexpected {type(error).__name__}: {error} "
+        "(a bug; run again with --debug and report the traceback)"
+    )
+    sys.exit(1)
 
 
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
+def _interrupted(cause: BaseException) -> RegtoolError:
+    return _told(Interrupted(f"stopped by {_stopped_by[0]}"), cause)
 
 
 def _os_error(error: OSError) -> RegtoolError:
@@ -122,12 +133,15 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 
 def _catch_signals() -> None:
-    """Turn SIGTERM into an exception, so that temporary files are removed on the way out."""
+    """Turn signals into an exception, so that temporary files are removed on the way out."""
 
     def stop(number: int, frame: FrameType | None) -> None:
-        raise Interrupted("stopped by a signal (SIGTERM)")
+        _stopped_by.append(signal.Signals(number).name)
+        raise _Stopped(_stopped_by[-1])
 
-    signal.signal(signal.SIGTERM, stop)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup and the like stay in force
+            signal.signal(number, stop)
 
 
 if __name__ == "__main__":

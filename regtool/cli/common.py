@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from regtool import __version__
 from regtool.cli import messages
+from regtool.cli.tables import print_json as print_json
 
 log = logging.getLogger("regtool.cli")
 
@@ -62,6 +63,18 @@ class Talk:
         messages.configure(self.verbose, self.quiet, self.debug, self.log_file)
 
 
-def print_json(data: Any) -> None:
-    """Print data as JSON on stdout."""
-    print(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False, default=str))
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"regtool {__version__}")
+        raise typer.Exit
+
+
+def show_version(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Deformable medical image registration: NIfTI in, NIfTI and ITK transforms out."""

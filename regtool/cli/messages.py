@@ -15,7 +15,7 @@ class _Lines(logging.Formatter):
     """``regtool: text`` for information, ``regtool: warning: text`` for the rest."""
 
     def format(self, record: logging.LogRecord) -> str:
-        text = " ".join(record.getMessage().split())
+        text = " ".join(line.strip() for line in record.getMessage().splitlines())
         level = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
         return f"regtool: {level}{text}"
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 
 def print_json(data: Any) -> None:
-    """Print plain data as indented JSON; sets become sorted lists."""
-    print(json.dumps(data, indent=2, ensure_ascii=False, default=_plain))
+    """Print plain data as indented JSON; sets become sorted lists, NaN and infinity null."""
+    print(json.dumps(_plain(data), indent=2, ensure_ascii=False, allow_nan=False))
 
 
 def print_table(rows: Sequence[Sequence[str]], header: Sequence[str] = (), indent: int = 0) -> None:
@@ -51,8 +52,14 @@ def _print_folded(rows: Sequence[Sequence[str]], header: Sequence[str], indent: 
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
     if isinstance(value, (set, frozenset)):
-        return sorted(value)
-    if hasattr(value, "items"):
-        return dict(value)
+        return [_plain(item) for item in sorted(value)]
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, Iterable):
+        return [_plain(item) for item in value]
     return str(value)
