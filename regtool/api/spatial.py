@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from regtool.spatial.compose import affine_to_displacement, apply_affine, compose, compose_affine
 from regtool.spatial.integrate import integrate
+from regtool.spatial.invert import invert
 from regtool.spatial.jacobian import jacobian_determinant
 from regtool.spatial.resize import resize, resize_image
+from regtool.spatial.smooth import gaussian
 from regtool.spatial.warp import identity, sample, warp, warp_labels
 
 __all__ = [
@@ -17,8 +19,10 @@ __all__ = [
     "apply_affine",
     "compose",
     "compose_affine",
+    "gaussian",
     "identity",
     "integrate",
+    "invert",
     "jacobian_determinant",
     "resize",
     "resize_image",
