@@ -1,1 +1,1 @@
-"""The command line: parse, call the engine, print. Nothing heavy is imported before a command runs."""
+"""The command line: parse, call the engine, print; nothing heavy before a command runs."""

@@ -35,8 +35,12 @@ def apply(
     ],
     reference: Annotated[
         Path | None,
-        typer.Option("-r", "--reference", help="Image whose grid the result has.",
-                     show_default="the field's or record's grid"),
+        typer.Option(
+            "-r",
+            "--reference",
+            help="Image whose grid the result has.",
+            show_default="the field's or record's grid",
+        ),
     ] = None,
     output: Annotated[
         Path | None,
@@ -51,6 +55,7 @@ def apply(
     ] = False,
     overwrite: common.Overwrite = False,
     device: common.Device = "auto",
+    threads: common.Threads = None,
     verbose: common.Verbose = 0,
     quiet: common.Quiet = False,
     debug: common.Debug = False,
@@ -74,6 +79,7 @@ def apply(
         inverse=inverse,
         overwrite=overwrite,
         device=device,
+        threads=threads,
     )
     for sentence in result.warnings:
         common.log.warning("%s", sentence)

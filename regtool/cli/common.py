@@ -32,7 +32,9 @@ Threads = Annotated[
         "--threads", min=1, envvar="REGTOOL_THREADS", help="CPU threads.", show_default="all"
     ),
 ]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random.")]
+Seed = Annotated[
+    int, typer.Option("--seed", min=0, max=2**31 - 1, help="Seed of everything random.")
+]
 Verbose = Annotated[
     int, typer.Option("-v", "--verbose", count=True, show_default=False, help="Say more.")
 ]

@@ -27,6 +27,7 @@ def jacobian(
         Path | None, typer.Option("--mask", help="Count only inside this mask.")
     ] = None,
     overwrite: common.Overwrite = False,
+    threads: common.Threads = None,
     verbose: common.Verbose = 0,
     quiet: common.Quiet = False,
     debug: common.Debug = False,
@@ -40,7 +41,8 @@ def jacobian(
     common.Talk(verbose, quiet, debug, log_file).start()
     from regtool.engine.jacobian import jacobian as engine
 
-    result = engine(source, output=output, log=log, mask=mask, overwrite=overwrite)
+    result = engine(source, output=output, log=log, mask=mask, overwrite=overwrite,
+                    threads=threads)  # fmt: skip
     summary = result.summary
     if log and summary["floored"]:
         common.log.warning("%d voxels were floored before the logarithm", summary["floored"])

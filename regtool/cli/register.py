@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,17 +22,33 @@ class Topology(StrEnum):
     report = "report"
 
 
-def _file(flag: str, text: str) -> Any:
-    return Annotated[Path | None, typer.Option(flag, help=text)]
-
-
-FixedMask = _file("--fixed-mask", "Where in the fixed image to look (methods with masks).")
-MovingMask = _file("--moving-mask", "Where in the moving image to look (methods with masks).")
-FixedLabels = _file("--fixed-labels", "Label map of the fixed image, to measure Dice.")
-MovingLabels = _file("--moving-labels", "Label map of the moving image: warped and measured.")
-FixedPoints = _file("--fixed-points", "Landmarks of the fixed image (CSV, LPS mm).")
-MovingPoints = _file("--moving-points", "Landmarks of the moving image (CSV, LPS mm).")
-Roi = _file("--roi", "Mask on the fixed image whose middle a method's box is placed on.")
+FixedMask = Annotated[
+    Path | None,
+    typer.Option("--fixed-mask", help="Where in the fixed image to look (methods with masks)."),
+]
+MovingMask = Annotated[
+    Path | None,
+    typer.Option("--moving-mask", help="Where in the moving image to look (methods with masks)."),
+]
+FixedLabels = Annotated[
+    Path | None,
+    typer.Option("--fixed-labels", help="Label map of the fixed image, to measure Dice."),
+]
+MovingLabels = Annotated[
+    Path | None,
+    typer.Option("--moving-labels", help="Label map of the moving image: warped and measured."),
+]
+FixedPoints = Annotated[
+    Path | None, typer.Option("--fixed-points", help="Landmarks of the fixed image (CSV, LPS mm).")
+]
+MovingPoints = Annotated[
+    Path | None,
+    typer.Option("--moving-points", help="Landmarks of the moving image (CSV, LPS mm)."),
+]
+Roi = Annotated[
+    Path | None,
+    typer.Option("--roi", help="Mask on the fixed image whose middle a method's box is placed on."),
+]
 
 
 def register(
@@ -43,18 +59,32 @@ def register(
     ] = "voxelmorph",
     output: Annotated[
         str | None,
-        typer.Option("-o", "--output", metavar="PREFIX", help="Start of all output names.",
-                     show_default="MOVING_to_FIXED_"),
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="PREFIX",
+            help="Start of all output names.",
+            show_default="MOVING_to_FIXED_",
+        ),
     ] = None,
     weights: Annotated[
         str | None,
-        typer.Option("-w", "--weights", metavar="NAME|PATH|hub:ORG/REPO@REV",
-                     help="Weights of the method.", show_default="the method's own"),
+        typer.Option(
+            "-w",
+            "--weights",
+            metavar="NAME|PATH|hub:ORG/REPO@REV",
+            help="Weights of the method.",
+            show_default="the method's own",
+        ),
     ] = None,
     initial: Annotated[
         str | None,
-        typer.Option("--initial", metavar="none|com|rigid|affine|FILE",
-                     help="Alignment before the method.", show_default="the weights' own"),
+        typer.Option(
+            "--initial",
+            metavar="none|com|rigid|affine|FILE",
+            help="Alignment before the method.",
+            show_default="the weights' own",
+        ),
     ] = None,
     fixed_mask: FixedMask = None,
     moving_mask: MovingMask = None,
@@ -64,8 +94,11 @@ def register(
     moving_points: MovingPoints = None,
     slices: Annotated[
         str | None,
-        typer.Option("--slices", metavar="x|y|z",
-                     help="Register a volume slice by slice along this axis with a 2-D method."),
+        typer.Option(
+            "--slices",
+            metavar="x|y|z",
+            help="Register a volume slice by slice along this axis with a 2-D method.",
+        ),
     ] = None,
     roi: Roi = None,
     topology: Annotated[
@@ -85,9 +118,7 @@ def register(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, print the plan, write nothing.")
     ] = False,
-    offline: Annotated[
-        bool, typer.Option("--offline", help="Never open a connection.")
-    ] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Never open a connection.")] = False,
     device: common.Device = "auto",
     precision: common.Precision = "fp32",
     threads: common.Threads = None,
@@ -106,7 +137,7 @@ def register(
     common.Talk(verbose, quiet, debug, log_file).start()
     from dataclasses import replace
 
-    from regtool.engine.register import dry_run as plan
+    from regtool.engine.dryrun import dry_run as rehearse
     from regtool.engine.register import plan_prefix, run
     from regtool.engine.request import Request
 
@@ -118,7 +149,7 @@ def register(
     )  # fmt: skip
     request = replace(request, output=output or plan_prefix(request))
     if dry_run:
-        common.print_json(plan(request))
+        common.print_json(rehearse(request))
         return
     with progress.bar(quiet) as report:
         result = run(request, report=report)

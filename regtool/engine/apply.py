@@ -10,11 +10,12 @@ from typing import Literal
 import numpy as np
 
 from regtool.engine.chain import Chain, read_chain
-from regtool.engine.device import choose_device
+from regtool.engine.device import choose_device, limited_threads
 from regtool.errors import GeometryError, InputError, UsageError
+from regtool.imaging.nifti_write import check_suffix
 from regtool.imaging.points import read_points, write_points
 from regtool.imaging.reading import read_image, read_labels
-from regtool.imaging.resample import Interpolation, resample, transform_points
+from regtool.imaging.resample import resample, transform_points
 from regtool.imaging.volume import Volume
 from regtool.imaging.writing import Outputs
 from regtool.record import is_record
@@ -45,6 +46,7 @@ def apply(
     inverse: bool = False,
     overwrite: bool = False,
     device: str = "auto",
+    threads: int | None = None,
 ) -> Applied:
     """Apply transforms (``-t`` order of antsApplyTransforms) and write the result.
 
@@ -59,11 +61,14 @@ def apply(
     outputs = Outputs({"result": target}, inputs=inputs, overwrite=overwrite)
     if points:
         return _apply_to_points(subject, read_chain(transforms, inverse), outputs, target)
+    check_suffix(target)
     reader = read_labels if interpolation == "label" else read_image
     volume = reader(subject, allow=("scalar", "rgb", "series", "vector"))
-    chain = read_chain(transforms, inverse)
-    grid, like = _reference(reference, chain, volume)
-    values = resample(volume, grid, chain.transforms, interpolation, device=choose_device(device))
+    where = choose_device(device)
+    with limited_threads(threads):
+        chain = read_chain(transforms, inverse)
+        grid, like = _reference(reference, chain, volume)
+        values = resample(volume, grid, chain.transforms, interpolation, device=where)
     warnings = [*volume.warnings, *chain.notes]
     if interpolation in ("linear", "bspline") and _looks_like_labels(volume):
         warnings.append(
@@ -88,9 +93,7 @@ def _default_output(subject: Path, points: bool) -> Path:
     return Path(f"{subject.name}_warped.nii.gz")
 
 
-def _apply_to_points(
-    subject: str | Path, chain: Chain, outputs: Outputs, target: Path
-) -> Applied:
+def _apply_to_points(subject: str | Path, chain: Chain, outputs: Outputs, target: Path) -> Applied:
     landmarks = read_points(subject)
     points = landmarks.points
     ndim = _dimension(chain)

@@ -6,6 +6,7 @@ import contextlib
 import logging
 from collections.abc import Iterator
 
+import SimpleITK as sitk
 import torch
 
 from regtool.errors import DeviceError, UsageError
@@ -56,12 +57,22 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
 @contextlib.contextmanager
 def computing(device: torch.device, precision: torch.dtype, threads: int | None) -> Iterator[None]:
     """No gradients, mixed precision, and the given number of CPU threads, while the block runs."""
-    before = torch.get_num_threads()
-    if threads:
-        torch.set_num_threads(threads)
     mixed = torch.autocast(device.type, dtype=precision, enabled=precision is not torch.float32)
+    with limited_threads(threads), torch.no_grad(), mixed:
+        yield
+
+
+@contextlib.contextmanager
+def limited_threads(threads: int | None) -> Iterator[None]:
+    """At most this many CPU threads in PyTorch and ITK while the block runs; None: no limit."""
+    if not threads:
+        yield
+        return
+    before = torch.get_num_threads(), sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    torch.set_num_threads(threads)
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
     try:
-        with torch.no_grad(), mixed:
-            yield
+        yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(before[0])
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before[1])

@@ -10,8 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from regtool.engine.device import limited_threads
 from regtool.engine.results import AFFINE, FIELD
 from regtool.errors import GeometryError
+from regtool.imaging.nifti_write import check_suffix
 from regtool.imaging.reading import read_mask
 from regtool.imaging.resample import resample
 from regtool.imaging.transforms import read_affine, read_field
@@ -39,6 +41,7 @@ def jacobian(
     log: bool = False,
     mask: str | Path | None = None,
     overwrite: bool = False,
+    threads: int | None = None,
 ) -> JacobianResult:
     """Write det(I + grad u) of a record's field, or of a field file, and summarise it.
 
@@ -56,8 +59,10 @@ def jacobian(
     target = Path(output) if output is not None else _beside(Path(source), log)
     inputs = [source, warp, *([mask] if mask else [])]
     outputs = Outputs({"map": target}, inputs=inputs, overwrite=overwrite)
+    check_suffix(target)
     field, grid = read_field(warp)
-    determinant = field_jacobian(field, grid)
+    with limited_threads(threads):
+        determinant = field_jacobian(field, grid)
     inside = None if mask is None else _mask(mask, grid)
     summary: dict[str, Any] = folds(determinant, inside, FLOOR).as_dict()
     if affine is not None:

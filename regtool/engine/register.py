@@ -6,7 +6,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regtool.engine import measure
+from regtool.engine.device import limited_threads
 from regtool.engine.registrar import Registrar, load_registrar
 from regtool.engine.request import (
     Inputs,
@@ -34,6 +35,9 @@ from regtool.spatial.frames import to_world_field
 from regtool.spatial.grid import Matrix
 
 log = logging.getLogger("regtool.engine")
+
+_NOISE = 1e-3
+"""A loss of local NCC up to this is interpolation, not a failed registration."""
 
 Report = Callable[[str, int, int], None]
 
@@ -76,6 +80,11 @@ def run(
     request: Request, registrar: Registrar | None = None, report: Report | None = None
 ) -> Registration:
     """Carry out a request, with a registrar that is already loaded if there is one."""
+    with limited_threads(request.threads):
+        return _run(request, registrar, report)
+
+
+def _run(request: Request, registrar: Registrar | None, report: Report | None) -> Registration:
     started = time.perf_counter()
     clock = _Clock()
     description = discovery.load(request.method)
@@ -173,9 +182,7 @@ def _initial(request: Request, inputs: Inputs, registrar: Registrar) -> Matrix:
     return matrix
 
 
-def _prepare(
-    inputs: Inputs, registrar: Registrar, slices: int | None, initial: Matrix
-) -> Prepared:
+def _prepare(inputs: Inputs, registrar: Registrar, slices: int | None, initial: Matrix) -> Prepared:
     return prepare_pair(
         inputs.fixed,
         inputs.moving,
@@ -214,7 +221,7 @@ def _measure(
 
 def _got_worse(similarity: dict[str, dict[str, float]]) -> str | None:
     local = similarity["local_ncc"]
-    if local["after"] >= local["before"]:
+    if local["after"] >= local["before"] - _NOISE:
         return None
     return (
         f"the similarity got worse: local NCC {local['before']:.3f} before, "
@@ -234,36 +241,6 @@ def _extras(prediction: Any, prepared: Prepared) -> dict[str, Any]:
         else:
             made[name] = ("image", extra.tensor[0, 0].float().cpu().numpy(), prepared.grid)
     return made
-
-
-def dry_run(request: Request) -> dict[str, Any]:
-    """What a request would do, without computing, writing or opening a connection."""
-    from regtool.weights import locate
-
-    description = discovery.load(request.method)
-    inputs = read_inputs(request)
-    slices = slice_axis(inputs.fixed, description, request.slices)
-    refuse_ignored(description, inputs)
-    plan = Plan.of(replace(request, output=request.output or plan_prefix(request)), inputs)
-    names = plan.names()
-    plan.open()
-    ndim = inputs.fixed.ndim if slices is None else 2
-    chosen = request.weights
-    here = None
-    for ref in description.weights:
-        if ref.ndim == ndim and chosen in (None, ref.name):
-            chosen, found = ref.name, locate(description, ref)
-            here = None if found is None else str(found[1])
-            break
-    return {
-        "method": request.method,
-        "images": f"{ndim}-D" + ("" if slices is None else f", along {'zyx'[slices]}"),
-        "fixed": {"path": inputs.fixed.name, "size": list(inputs.fixed.grid.size)},
-        "moving": {"path": inputs.moving.name, "size": list(inputs.moving.grid.size)},
-        "weights": chosen,
-        "weights_on_this_machine": here,
-        "outputs": [str(plan.path(name)) for name in names],
-    }
 
 
 def plan_prefix(request: Request) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from regtool.engine.device import choose_device, choose_precision, computing
-from regtool.errors import PluginError
+from regtool.errors import PluginError, UsageError
 from regtool.plugins import discovery
 from regtool.plugins.description import Method
 from regtool.plugins.exchange import Context, Extra, Pair, Prediction, Sample
@@ -19,6 +20,8 @@ from regtool.prepare.pair import Prepared, as_preparation
 from regtool.prepare.preparation import Preparation
 from regtool.spatial.integrate import integrate
 from regtool.weights import ResolvedWeights, resolve
+
+log = logging.getLogger("regtool.engine")
 
 _SLICES_AT_ONCE = 32
 """Slices of a volume that go through a 2-D network together; bounds the memory."""
@@ -87,10 +90,10 @@ def load_registrar(
     method = discovery.load(name)
     where = choose_device(device)
     dtype = choose_precision(precision, where)
-    options_class = discovery.resolve_import(method.options, f"options of method '{name}'")
     found = resolve(method, weights, ndim, offline=offline)
-    options = parse_options(options_class, {**found.config.get("options", {}), **_pairs(settings)},
-                            name)  # fmt: skip
+    for sentence in found.warnings:
+        log.warning("%s", sentence)
+    options = method_options(method, found.config, settings)
     torch.manual_seed(seed)
     build = discovery.resolve_import(method.model, f"model of method '{name}'")
     module = build(found.config)
@@ -105,12 +108,23 @@ def load_registrar(
     )  # fmt: skip
 
 
-def _pairs(settings: Iterable[str] | Mapping[str, Any]) -> dict[str, Any]:
-    if isinstance(settings, Mapping):
-        return dict(settings)
-    split = (item.partition("=") for item in settings)
-    return {key.strip().replace("-", "_") if sep else key: value if sep else None
-            for key, sep, value in split}  # fmt: skip
+def method_options(
+    method: Method, config: Mapping[str, Any], settings: Iterable[str] | Mapping[str, Any]
+) -> Any:
+    """The method's options: its defaults, those stored with the weights, those of the user.
+
+    Raises UsageError for an unknown option or a bad value.
+    """
+    options_class = discovery.resolve_import(method.options, f"options of method '{method.name}'")
+    given = dict(settings) if isinstance(settings, Mapping) else dict(map(_split, settings))
+    return parse_options(options_class, {**config.get("options", {}), **given}, method.name)
+
+
+def _split(setting: str) -> tuple[str, str]:
+    name, separator, value = setting.partition("=")
+    if not separator or not name.strip():
+        raise UsageError(f"--set {setting}: write it as name=value")
+    return name.strip().replace("-", "_"), value.strip()
 
 
 def _checked(answer: object, pair: Pair, name: str) -> Prediction:

@@ -180,15 +180,13 @@ def _require(method: Method, ndim: int, fixed: Volume) -> None:
         )
 
 
-def refuse_ignored(method: Method, inputs: Inputs) -> list[str]:
-    """Check that the method would use what it was given.
+def refuse_ignored(method: Method, inputs: Inputs) -> None:
+    """Raise UsageError for masks that the method would ignore.
 
-    Raises UsageError for masks it would ignore. Labels and points always serve to measure the
-    result; the sentences returned say when the method itself does not use them.
+    Labels and points are never refused: they serve to measure the result at least.
     """
     if "masks" not in method.capabilities and (inputs.fixed_mask or inputs.moving_mask):
         raise UsageError(
             f"method '{method.name}' does not use masks; leave out --fixed-mask and --moving-mask "
             "(--roi places its box)"
         )
-    return []

@@ -12,11 +12,12 @@ import torch
 from numpy.typing import NDArray
 
 from regtool.engine.request import Inputs, Request
+from regtool.errors import InputError
 from regtool.imaging.resample import resample
 from regtool.imaging.transforms import Transform
 from regtool.imaging.writing import Outputs, checked_prefix
 from regtool.prepare.pair import Prepared
-from regtool.record import MAPS, SCHEMA, SUFFIX, describe_image, software
+from regtool.record import MAPS, SCHEMA, SUFFIX, describe_image, read_record, software
 from regtool.spatial.frames import to_network_displacement, to_world_field
 from regtool.spatial.grid import Grid
 from regtool.spatial.invert import invert
@@ -63,10 +64,18 @@ class Plan:
             self.request.output or "",
             [name for name in self.names() if name != SUFFIX],
             inputs=self.request.paths(),
-            optional=ON_REQUEST,
+            optional=(*ON_REQUEST, *self._left_over()),
             overwrite=self.request.overwrite,
             record=SUFFIX,
         )
+
+    def _left_over(self) -> list[str]:
+        """Extras that the record of an earlier run with this prefix lists."""
+        try:
+            outputs = read_record(self.path(SUFFIX)).get("outputs", {})
+        except InputError:
+            return []
+        return [name for name in outputs if Path(name).name == name]
 
     def record(
         self,

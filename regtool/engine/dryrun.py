@@ -1,0 +1,65 @@
+"""What a registration would do, found out without computing or writing anything."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from regtool.engine.device import choose_device, choose_precision
+from regtool.engine.register import plan_prefix
+from regtool.engine.registrar import method_options
+from regtool.engine.request import Request, read_inputs, refuse_ignored, slice_axis
+from regtool.engine.results import Plan
+from regtool.errors import WeightsError
+from regtool.imaging.initial import INITIAL_KINDS
+from regtool.imaging.transforms import read_affine
+from regtool.plugins import discovery
+from regtool.plugins.description import Method
+from regtool.weights import locate, resolve
+
+
+def dry_run(request: Request) -> dict[str, Any]:
+    """Check a request as far as that goes without computing, writing or opening a connection.
+
+    Raises what the registration itself would raise.
+    """
+    method = discovery.load(request.method)
+    inputs = read_inputs(request)
+    slices = slice_axis(inputs.fixed, method, request.slices)
+    refuse_ignored(method, inputs)
+    plan = Plan.of(replace(request, output=request.output or plan_prefix(request)), inputs)
+    plan.open()
+    device = choose_device(request.device)
+    choose_precision(request.precision, device)
+    if request.initial and request.initial not in INITIAL_KINDS:
+        read_affine(request.initial, inputs.fixed.ndim)
+    ndim = inputs.fixed.ndim if slices is None else 2
+    weights, config = _weights(method, request.weights, ndim)
+    options = method_options(method, config, request.settings)
+    return {
+        "method": request.method,
+        "images": f"{ndim}-D" + ("" if slices is None else f", along {'zyx'[slices]}"),
+        "fixed": {"path": inputs.fixed.name, "size": list(inputs.fixed.grid.size)},
+        "moving": {"path": inputs.moving.name, "size": list(inputs.moving.grid.size)},
+        "weights": weights,
+        "options": options.model_dump(mode="json"),
+        "device": str(device),
+        "outputs": [str(plan.path(name)) for name in plan.names()],
+        "warnings": inputs.warnings,
+    }
+
+
+def _weights(method: Method, spec: str | None, ndim: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Which weights would be used and where they are, and their config if they are here."""
+    named = (ref for ref in method.weights if ref.ndim == ndim and spec in (None, ref.name))
+    ref = next(named, None)
+    if ref is not None and ref.hub is not None and locate(method, ref) is None:
+        return {"name": ref.name, "source": "hub", "path": None}, {}
+    try:
+        found = resolve(method, spec, ndim, offline=True)
+    except WeightsError:
+        if spec is None or not spec.startswith("hub:"):
+            raise
+        return {"name": spec, "source": "hub", "path": None}, {}
+    path = None if found.model is None else str(found.model)
+    return {"name": found.name, "source": found.source, "path": path}, found.config
