@@ -82,6 +82,7 @@ def train(request: TrainRequest) -> TrainResult:
             str(request.output),
         )
         if not runtime.main:
+            logging.getLogger("regtool").setLevel(logging.ERROR)
             return _train(request, runtime, stopper)
         with locked(request.output):
             return _train(request, runtime, stopper)

@@ -40,18 +40,18 @@ def prepared_stores(
     splits = open_splits(settings.data, settings.val)
     for name, cases in zip(("train", "val"), splits, strict=True):
         bar.start(f"preparing {name} pairs", 0, len(cases))
-        keep = options.cache and runtime.main
-        stores.append(
-            open_store(
-                cases,
-                preparation,
-                slices=options.slices,
-                seed=settings.seed,
-                threads=settings.threads or 1,
-                cache=folder / "cache" / f"{name}.safetensors" if keep else None,
-                report=report,
+        with runtime.accelerator.main_process_first():  # the others find its cache
+            stores.append(
+                open_store(
+                    cases,
+                    preparation,
+                    slices=options.slices,
+                    seed=settings.seed,
+                    threads=settings.threads or 1,
+                    cache=folder / "cache" / f"{name}.safetensors" if options.cache else None,
+                    report=report,
+                )
             )
-        )
     train, val = stores[0].without_blank(), stores[1]
     if not train.items:
         raise InputError("all training pairs are blank after preparation")

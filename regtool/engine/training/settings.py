@@ -145,8 +145,8 @@ def _told(value: Any) -> str:
 def apply_overrides(preset: Mapping[str, Any], assignments: list[str]) -> dict[str, Any]:
     """A copy of ``preset`` with ``--set K=V`` applied.
 
-    K is a dotted path such as ``network.features``, or without a dot a key of ``training``. It
-    must exist in the preset or be one of the engine's own keys. V is a Python or JSON literal,
+    K is a dotted path such as ``network.features``; keys of ``training`` need not say so. It must
+    exist in the preset or be one of the engine's own keys. V is a Python or JSON literal,
     otherwise a string, and must have the type of what it replaces. Raises UsageError.
     """
     result = copy.deepcopy(dict(preset))
@@ -155,7 +155,9 @@ def apply_overrides(preset: Mapping[str, Any], assignments: list[str]) -> dict[s
         key, equals, text = assignment.partition("=")
         if not equals or not key:
             raise UsageError(f"--set {assignment!r}: write KEY=VALUE")
-        path = key.split(".") if "." in key else ["training", key]
+        path = key.split(".")
+        if len(path) == 1 or path[0] not in result:
+            path = ["training", *path]
         _assign(result, path, _literal(text), key)
     return result
 

@@ -1,0 +1,105 @@
+"""Settings: --set, what may change on resume, durations."""
+
+from __future__ import annotations
+
+import pytest
+import training_toy
+from hypothesis import given
+from hypothesis import strategies as st
+
+from regtool.engine.training.settings import (
+    RunSettings,
+    apply_overrides,
+    differences,
+    loop_settings,
+    plain,
+)
+from regtool.engine.training.stop import parse_duration
+from regtool.errors import PluginError, UsageError
+
+PRESET = training_toy.PRESET
+
+
+def test_set_reaches_every_part_of_the_preset() -> None:
+    changed = apply_overrides(
+        PRESET, ["network.width=8", "lr=1", "preparation.size=[8, 8]", "patience=3", "name=best"]
+    )
+    assert changed["network"]["width"] == 8
+    assert changed["training"]["lr"] == 1.0 and isinstance(changed["training"]["lr"], float)
+    assert changed["preparation"]["size"] == [8, 8]
+    assert changed["training"]["patience"] == 3 and changed["training"]["name"] == "best"
+    assert PRESET["network"]["width"] == 4
+
+
+def test_set_of_nested_augmentation() -> None:
+    changed = apply_overrides(PRESET, ["training.augment.gamma=0.2", "augment.flip=('x',)"])
+    augment = loop_settings(changed, "main").augment
+    assert augment.gamma == 0.2 and augment.flip == ("x",)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("network.widht=8", "did you mean 'width'"), ("network.width=wide", "needs int"),
+     ("nothing.there=1", "no 'nothing'"), ("lr", "KEY=VALUE"), ("stepps=3", "'steps'"),
+     ("network.width.deep=1", "single value")],
+)  # fmt: skip
+def test_set_explains_mistakes(text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        apply_overrides(PRESET, [text])
+
+
+@pytest.mark.parametrize("text", ["patience=-1", "storage=float8", "augment.flip=['w']"])
+def test_engine_settings_are_checked(text: str) -> None:
+    with pytest.raises(UsageError, match=text.partition("=")[0]):
+        loop_settings(apply_overrides(PRESET, [text]), "main")
+
+
+def test_stage_settings_override_the_common_ones() -> None:
+    training = {"patience": 1, "stages": {"b": {"patience": 2}}}
+    found = [loop_settings({"training": training}, name).patience for name in "ab"]
+    assert found == [1, 2]
+
+
+def _settings(**changes: object) -> RunSettings:
+    values = {"method": "toy", "preset_name": "tiny", "preset": PRESET, "data": ["d"]}
+    return RunSettings(**(values | changes))  # type: ignore[arg-type]
+
+
+def test_free_settings_may_change_on_resume() -> None:
+    free = {**PRESET, "training": {**PRESET["training"], "log_every": 99, "patience": 4}}
+    assert not differences(_settings(), _settings(preset=free, device="cpu", threads=7))
+
+
+def test_differences_name_what_changed() -> None:
+    other = {**PRESET, "network": {"width": 5}}
+    found = differences(_settings(seed=1), _settings(preset=other))
+    assert found == ["preset.network.width: 4 before, 5 now", "seed: 1 before, 0 now"]
+
+
+def test_plain_turns_tuples_to_lists_and_refuses_objects() -> None:
+    assert plain({"a": (1, (2.0, None)), "b": {"c": "x"}}) == {
+        "a": [1, [2.0, None]],
+        "b": {"c": "x"},
+    }
+    with pytest.raises(PluginError, match=r"preset\.a"):
+        plain({"a": object()})
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90s", 90), ("30m", 1800), ("1h30m", 5400), ("01:30:00", 5400), ("2d", 172800),
+     ("0.5h", 1800), (" 5M ", 300)],
+)  # fmt: skip
+def test_durations(text: str, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["90", "", "soon", "5x", "0s", "1:75:00", "-5m"])
+def test_unclear_durations_are_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="time-limit"):
+        parse_duration(text)
+
+
+@given(st.integers(1, 10**6))
+def test_whole_seconds(seconds: int) -> None:
+    assert parse_duration(f"{seconds}s") == seconds
