@@ -50,9 +50,15 @@ def register_linear(
     The problem is solved in the fixed image's own axes, so that thick slices can be told from
     in-plane axes whatever the orientation, and the result does not depend on how the pair lies in
     the scanner. ``threads`` is accepted for symmetry: sums over threads would depend on timing,
-    so one thread is used.
+    so one thread is used. Raises GeometryError when no start gives an overlap with contrast, or
+    for a moving slice with a fixed volume.
     """
     flat = fixed.is_one_slice and moving.is_one_slice
+    if moving.is_one_slice and not flat:
+        raise GeometryError(
+            f"{moving.name}: one slice cannot be aligned to a volume by intensity; exchange fixed "
+            "and moving, or use --initial com or a transform file"
+        )
     frame_f, frame_m = _frames(fixed.grid, moving.grid, flat)
     one = _side(fixed, fixed_mask, frame_f, flat)
     other = _side(moving, moving_mask, frame_m, flat)

@@ -53,7 +53,7 @@ def resample(
     image = _to_tensor(channels, interpolation, device)
     chain = [_on_device(t, device) for t in transforms]
     for start, stop in _slabs(reference.shape):
-        index = _sample_index(reference, start, stop, transforms, chain, volume.grid, device)
+        index = _sample_index(reference, start, stop, chain, volume.grid, device)
         values = _read(image, index, interpolation, default)
         if dtype.kind in "iu" and interpolation == "linear":
             values = values.round()
@@ -143,34 +143,77 @@ def _sample_index(
     reference: Grid,
     start: int,
     stop: int,
-    transforms: Sequence[Transform],
     chain: Sequence[_Prepared],
     target: Grid,
     device: torch.device | str,
 ) -> Tensor:
-    """Where a slab of the reference grid reads the image: ITK index (x, y, z), (ndim, P)."""
-    axes = [torch.arange(n, dtype=torch.float64, device=device) for n in reference.shape]
-    axes[0] = axes[0][start:stop]
-    index = torch.stack(torch.meshgrid(*axes, indexing="ij")).flatten(1).flip(0)
-    if not chain:
-        direct = target.world_to_index @ reference.index_to_world
-        return _affine(torch.from_numpy(direct).to(device), index)
-    world = _affine(torch.from_numpy(reference.index_to_world).to(device), index)
-    for position, transform in enumerate(chain):
-        aligned = (
-            position == 0
-            and isinstance(transform, _DeviceField)
-            and transform.grid.same_as(reference)
-        )
-        if aligned and isinstance(transform, _DeviceField):
-            world = world + transform.values[:, start:stop].flatten(1)
+    """Where a slab of the reference grid reads the image: ITK index (x, y, z), (ndim, P).
+
+    Matrices are multiplied before they meet the voxels: with a field on the reference grid and any
+    affines after it, the points are computed in one pass.
+    """
+    points = _Points(reference, start, stop, device)
+    for transform in chain:
+        if isinstance(transform, Tensor):
+            points.multiply(transform)
+        elif points.untouched and transform.grid.same_as(reference):
+            points.add(transform.values[:, start:stop].flatten(1))
         else:
-            world = _apply(transform, world)
-    return _affine(torch.from_numpy(target.world_to_index).to(device), world)
+            points.replace(_apply(transform, points.values()))
+    points.multiply(torch.from_numpy(target.world_to_index).to(device))
+    return points.values()
+
+
+class _Points:
+    """Points ``A(voxel) + B(shift)`` of a slab, with the matrices A and B kept unapplied."""
+
+    def __init__(self, reference: Grid, start: int, stop: int, device: torch.device | str) -> None:
+        axes = [torch.arange(n, dtype=torch.float64, device=device) for n in reference.shape]
+        axes[0] = axes[0][start:stop]
+        self._axes: list[Tensor] = axes[::-1]  # x, y, z
+        self._matrix: Tensor | None = torch.from_numpy(reference.index_to_world).to(device)
+        self._shift: Tensor | None = None
+        self._mix = torch.eye(reference.ndim + 1, dtype=torch.float64, device=device)
+        self.untouched = True
+
+    def multiply(self, matrix: Tensor) -> None:
+        self.untouched = False
+        self._mix = matrix @ self._mix
+        if self._matrix is not None:
+            self._matrix = matrix @ self._matrix
+
+    def add(self, shift: Tensor) -> None:
+        self.untouched = False
+        self._shift = shift
+
+    def replace(self, points: Tensor) -> None:
+        """Take explicit points from now on."""
+        self.untouched = False
+        self._matrix, self._shift = None, points
+        self._mix = torch.eye(points.shape[0] + 1, dtype=torch.float64, device=points.device)
+
+    def values(self) -> Tensor:
+        """The points, (ndim, P)."""
+        if self._matrix is None:
+            assert self._shift is not None
+            return _affine(self._mix, self._shift)
+        rows = [self._row(row) for row in self._matrix[:-1]]
+        points = torch.stack(rows).flatten(1)
+        if self._shift is not None:
+            points.addmm_(self._mix[:-1, :-1], self._shift)
+        return points
+
+    def _row(self, row: Tensor) -> Tensor:
+        """One coordinate over the slab (*S): a sum of one term for each axis."""
+        total = row[-1]
+        for axis, values in enumerate(self._axes):
+            term = row[axis] * values
+            total = total + term.reshape(-1, *(1,) * axis)
+        return total
 
 
 def _affine(matrix: Tensor, points: Tensor) -> Tensor:
-    return matrix[:-1, :-1] @ points + matrix[:-1, -1:]
+    return torch.addmm(matrix[:-1, -1:], matrix[:-1, :-1], points)
 
 
 def _apply(transform: _Prepared, world: Tensor) -> Tensor:
@@ -182,61 +225,78 @@ def _apply(transform: _Prepared, world: Tensor) -> Tensor:
 
 def _read(image: Tensor, index: Tensor, interpolation: str, default: float) -> Tensor:
     """Read (C, *S) at ITK indices (ndim, P) (x, y, z); ITK's boundary. Returns (C, P)."""
-    sizes = torch.tensor(image.shape[:0:-1], dtype=torch.float64, device=index.device)[:, None]
-    inside = ((index >= -0.5) & (index < sizes - 0.5)).all(0)
-    clamped = torch.minimum(index.clamp(min=0), sizes - 1)
-    if interpolation == "nearest":
-        nearest = (index + 0.5).floor().clamp(min=0)
-        values = _gather(image, torch.minimum(nearest, sizes - 1).long())
-    elif interpolation == "label":
-        values = _vote(image, clamped, sizes)
+    sizes = image.shape[:0:-1]
+    outside = torch.zeros(index.shape[1], dtype=torch.bool, device=index.device)
+    for row, n in zip(index, sizes, strict=True):
+        outside |= ~((row >= -0.5) & (row < n - 0.5))  # so that NaN is outside
+    if interpolation == "linear":
+        values = _linear(image, index, sizes)
+    elif interpolation == "nearest":
+        values = image.flatten(1)[:, _flat(index + 0.5, sizes, 1)]
     else:
-        values = _linear(image, clamped, sizes)
-    return torch.where(inside, values, torch.as_tensor(default, dtype=values.dtype))
+        values = _vote(image, index, sizes)
+    return values.masked_fill_(outside, default)
 
 
-def _linear(image: Tensor, index: Tensor, sizes: Tensor) -> Tensor:
+def _linear(image: Tensor, index: Tensor, sizes: Sequence[int]) -> Tensor:
     ndim = index.shape[0]
-    unit = 2 * index / (sizes - 1).clamp(min=1) - 1
-    unit = torch.where(sizes > 1, unit, torch.zeros_like(unit))
-    grid = unit.T.reshape(1, *(1,) * (ndim - 1), -1, ndim)
+    grid = torch.empty(index.shape[1], ndim, dtype=index.dtype, device=index.device)
+    for axis, (row, n) in enumerate(zip(index, sizes, strict=True)):
+        torch.mul(row, 2 / max(n - 1, 1), out=grid[:, axis]) if n > 1 else grid[:, axis].zero_()
+    grid -= 1
+    grid = grid.reshape(1, *(1,) * (ndim - 1), -1, ndim)
     out = grid_sample(image[None], grid, "bilinear", "border", align_corners=True)
     return out.reshape(image.shape[0], -1)
 
 
-def _gather(image: Tensor, index: Tensor) -> Tensor:
-    """Values at integer ITK indices (ndim, P)."""
-    flat = torch.zeros_like(index[0])
-    for axis in range(index.shape[0] - 1, -1, -1):  # x varies fastest
-        flat = flat * image.shape[image.ndim - 1 - axis] + index[axis]
-    return image.flatten(1)[:, flat]
+def _flat(index: Tensor, sizes: Sequence[int], last: int) -> Tensor:
+    """Positions in a flattened image of floor(index), clamped to 0 ... size - last."""
+    flat = torch.zeros(index.shape[1], dtype=torch.int64, device=index.device)
+    for row, n in zip(reversed(index), reversed(sizes), strict=True):  # x varies fastest
+        flat.mul_(n).add_(row.floor().clamp_(0, max(n - last, 0)).long())
+    return flat
 
 
-def _vote(image: Tensor, index: Tensor, sizes: Tensor) -> Tensor:
+def _vote(image: Tensor, index: Tensor, sizes: Sequence[int]) -> Tensor:
     """The label with the largest sum of linear weights among the 2**ndim neighbours."""
-    low = torch.minimum(index.floor(), (sizes - 2).clamp(min=0))
-    part = index - low
-    labels, weights = [], []
-    for corner in range(1 << index.shape[0]):
-        bits = torch.tensor(
-            [(corner >> axis) & 1 for axis in range(index.shape[0])], device=index.device
-        )[:, None]
-        at = torch.minimum(low + bits, sizes - 1).long()
-        labels.append(_gather(image, at))
-        weights.append(torch.where(bits == 1, part, 1 - part).prod(0))
+    first = _flat(index, sizes, 2)
+    steps = [int(np.prod(sizes[:axis])) if n > 1 else 0 for axis, n in enumerate(sizes)]
+    corners = [
+        [(corner >> axis) & 1 for axis in range(len(sizes))] for corner in range(1 << len(sizes))
+    ]
+    best = image.flatten(1)[:, first]
+    for channel, flat in enumerate(image.flatten(1)):
+        labels = torch.stack(
+            [flat[first + sum(b * s for b, s in zip(bits, steps, strict=True))] for bits in corners]
+        )
+        mixed = (labels != labels[0]).any(0).nonzero()[:, 0]
+        parts = []
+        for row, n in zip(index[:, mixed], sizes, strict=True):
+            inner = row.clamp(0, n - 1)
+            parts.append(inner - inner.floor().clamp_(0, max(n - 2, 0)))
+        weights = torch.stack([_weight(bits, parts) for bits in corners])
+        best[channel, mixed] = _heaviest(labels[:, mixed], weights)
+    return best
+
+
+def _weight(bits: Sequence[int], parts: Sequence[Tensor]) -> Tensor:
+    """The linear weight of one corner, from the fractional position along each axis."""
+    weight = torch.ones_like(parts[0])
+    for bit, part in zip(bits, parts, strict=True):
+        weight *= part if bit else 1 - part
+    return weight
+
+
+def _heaviest(labels: Tensor, weights: Tensor) -> Tensor:
+    """Per column of (corners, P): the label of the largest total weight, the lower of equals."""
     best = labels[0]
-    best_score = torch.full(best.shape, -1.0, dtype=torch.float64, device=index.device)
+    best_score = torch.full_like(weights[0], -1.0)
     for label in labels:
-        score = sum(
-            (torch.where(other == label, weight, 0.0) for other, weight in zip(labels, weights,
-                                                                              strict=True)),
-            start=torch.zeros_like(best_score),
-        )  # fmt: skip
+        score = torch.where(labels == label, weights, 0.0).sum(0)
         better = score > best_score + 1e-9
         tied = ((score - best_score).abs() <= 1e-9) & (label < best)
-        take = better | tied
-        best = torch.where(take, label, best)
-        best_score = torch.where(take, score, best_score)
+        best = torch.where(better | tied, label, best)
+        best_score = torch.where(better | tied, score, best_score)
     return best
 
 

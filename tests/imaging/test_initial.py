@@ -142,6 +142,19 @@ def test_single_slices_of_tilted_planes() -> None:
     assert np.linalg.norm(apart, axis=1).mean() < 1.0
 
 
+def test_a_slice_of_a_volume() -> None:
+    expected = truth(3, False)
+    expected[:3, :3] = np.eye(3)
+    expected[:2, :2] = truth(2, False)[:2, :2]
+    expected[:3, 3] = 8, -6, 0
+    volume = scan(centred((64, 60, 52), (2.0, 2.0, 2.0), FLIP), np.eye(4))
+    grid = Grid((90, 80, 1), (1.5, 1.5, 4.0), tuple(FLIP.ravel()), (66, 60, 0.0))
+    piece = scan(grid, np.linalg.inv(expected))
+    assert error_mm(initial_transform("rigid", piece, volume), expected) < 1.0
+    with pytest.raises(GeometryError, match="exchange"):
+        initial_transform("rigid", volume, piece)
+
+
 def test_the_same_every_time_and_whatever_the_threads() -> None:
     fixed = scan(centred((64, 60, 52), (2.0, 2.0, 2.0), FLIP), np.eye(4))
     moving = scan(centred((50, 72, 44), (2.4, 1.8, 2.8), FLIP), truth(3, True))
