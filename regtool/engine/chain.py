@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from regtool.engine.results import AFFINE, FIELD, INVERSE, invert_field
+from regtool.engine.results import AFFINE, FIELD, INVERSE, invert_field, inverted
 from regtool.errors import InputError, UsageError
 from regtool.imaging.transforms import Transform, read_affine, read_field, read_transforms
 from regtool.record import SUFFIX, is_record, output_path, read_record
@@ -77,7 +75,7 @@ def _inverted(transforms: list[Transform], path: str) -> Chain:
             notes.append(f"{path}: inverted numerically, residual {residual:.3g} voxels at most")
             turned.append((field, transform[1]))
         else:
-            turned.append(np.linalg.inv(transform))
+            turned.append(inverted(transform))
     return Chain(turned, notes=tuple(notes))
 
 
@@ -89,9 +87,7 @@ def _read_record(path: str, inverse: bool) -> Chain:
         return Chain([(field, grid), affine], grid)
     reference = _recorded_grid(path, record, "moving")
     if INVERSE in record.get("outputs", {}):
-        return Chain(
-            [np.linalg.inv(affine), read_field(output_path(path, record, INVERSE))], reference
-        )
+        return Chain([inverted(affine), read_field(output_path(path, record, INVERSE))], reference)
     back = _inverted([read_field(output_path(path, record, FIELD)), affine], path)
     return Chain(back.transforms, reference, back.notes)
 

@@ -6,7 +6,8 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field as default
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ class Registration:
     inverse: NDArray[np.float32] | None
     warped_labels: NDArray[Any] | None
     record: dict[str, Any]
-    outputs: dict[str, Path] = field(default_factory=dict)
+    outputs: dict[str, Path] = default(default_factory=dict)
 
 
 def register(

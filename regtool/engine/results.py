@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from regtool.engine.request import Inputs, Request
 from regtool.errors import InputError
 from regtool.imaging.resample import resample
-from regtool.imaging.transforms import Transform
+from regtool.imaging.transforms import Matrix, Transform
 from regtool.imaging.writing import Outputs, checked_prefix
 from regtool.prepare.pair import Prepared
 from regtool.record import MAPS, SCHEMA, SUFFIX, describe_image, read_record, software
@@ -137,7 +137,7 @@ def write_results(
         outputs.affine(AFFINE, result.affine)
         if result.inverse is not None:
             outputs.field(INVERSE, result.inverse, grid)
-            chain: list[Transform] = [np.linalg.inv(result.affine), (result.inverse, grid)]
+            chain: list[Transform] = [inverted(result.affine), (result.inverse, grid)]
             back = resample(fixed, inputs.moving.grid, chain)
             outputs.image(INVERSE_WARPED, back, like=inputs.moving)
         if result.warped_labels is not None:
@@ -162,6 +162,11 @@ def write_results(
 def _like_moving(warped: NDArray[Any], inputs: Inputs) -> NDArray[Any]:
     """Integer images come back as float32, which holds every value interpolation can make."""
     return warped.astype(np.float32, copy=False) if warped.dtype != np.float64 else warped
+
+
+def inverted(matrix: Matrix) -> Matrix:
+    """The inverse of a homogeneous matrix."""
+    return np.asarray(np.linalg.inv(matrix), dtype=np.float64)
 
 
 def invert_field(

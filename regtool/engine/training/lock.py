@@ -21,6 +21,8 @@ def locked(folder: Path) -> Iterator[None]:
     Creates the folder. Raises OutputError when another process trains there or it cannot be made.
     """
     path = folder / ".lock"
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder}: a file is in the way; name another folder with -o")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = path.open("w")

@@ -23,7 +23,7 @@ from regtool.engine.training.stop import Stopper
 from regtool.engine.training.store import PairStore
 from regtool.engine.training.window import Window
 from regtool.errors import RegtoolError, UsageError
-from regtool.plugins.exchange import Context
+from regtool.plugins.exchange import Context, Pair, Prediction
 
 log = logging.getLogger("regtool.train")
 
@@ -269,13 +269,13 @@ class StageLoop:
         figures: dict[str, float] = {}
         if self.stage.registers:
             context = Context(generator, device, step=self.state.step)
-            register = validation.register_with(
-                self._around.registrar(self.stepper.module), self._around.options
-            )
-            with self.stepper.runtime.accelerator.autocast():
-                figures = validation.validate_pair(
-                    store, indices, self.stage.batch, context, register
-                )
+            registrar = self._around.registrar(self.stepper.module)
+
+            def register(pair: Pair, context: Context) -> Prediction:
+                with self.stepper.runtime.accelerator.autocast():
+                    return registrar(pair, self._around.options, context)
+
+            figures = validation.validate_pair(store, indices, self.stage.batch, context, register)
         if "dice" not in figures:
             context = Context(generator, device, step=self.state.step, training=True)
             figures |= validation.loss_of_pair(

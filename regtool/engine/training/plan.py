@@ -97,8 +97,6 @@ def make_plan(request: TrainRequest, processes: int = 1) -> Plan:
 
 def _existing(request: TrainRequest) -> RunSettings | None:
     folder = request.output
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{folder}: a file is in the way; name another folder with -o")
     used = folder.is_dir() and any(p.name != ".lock" for p in folder.iterdir())
     if request.resume:
         if not used:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from regtool.engine.training.store import PairStore
 from regtool.plugins.exchange import Context, Pair, Prediction
@@ -108,11 +107,6 @@ class _Sums:
 
 Register = Callable[[Pair, Context], Prediction]
 Loss = Callable[[Pair, Context], float]
-
-
-def register_with(module: nn.Module, options: Any) -> Register:
-    """A module's own forward as a function of pair and context."""
-    return lambda pair, context: module(pair, options, context)
 
 
 def validate_pair(
