@@ -1,0 +1,70 @@
+"""log.csv and the plain progress lines."""
+
+from __future__ import annotations
+
+import csv
+import logging
+from pathlib import Path
+
+import pytest
+
+from regtool.engine.training.logs import CsvLog, ProgressBar
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _row(step: int, kind: str = "train", **more: object) -> dict[str, object]:
+    return {"stage": "a", "step": step, "kind": kind, "seconds": "0.0", **more}
+
+
+def test_new_columns_are_added_to_old_rows(tmp_path: Path) -> None:
+    log = CsvLog(tmp_path / "log.csv")
+    log.open(None)
+    log.row(_row(1, loss=0.5))
+    log.row(_row(2, dice=0.7))
+    rows = _rows(log.path)
+    assert rows[0]["dice"] == "" and rows[0]["loss"] == "0.5" and rows[1]["dice"] == "0.7"
+
+
+def test_resuming_drops_later_and_torn_rows(tmp_path: Path) -> None:
+    log = CsvLog(tmp_path / "log.csv")
+    log.open(None)
+    for step in range(1, 6):
+        log.row(_row(step, loss=step))
+    log.row(_row(4, "val", dice=0.5))
+    with log.path.open("a") as file:
+        file.write("a,3,tra")
+    again = CsvLog(log.path)
+    again.open({("a", "train"): 4, ("a", "val"): 3})
+    assert [(r["step"], r["kind"]) for r in _rows(log.path)] == [
+        (str(n), "train") for n in range(1, 5)
+    ]
+    again.row(_row(5, loss=1.0))
+    assert len(_rows(log.path)) == 5
+
+
+def test_other_stages_rows_are_kept(tmp_path: Path) -> None:
+    log = CsvLog(tmp_path / "log.csv")
+    log.open(None)
+    log.row(_row(9))
+    log.row(_row(2) | {"stage": "b"})
+    log.open({("a", "train"): 100})
+    assert [r["stage"] for r in _rows(log.path)] == ["a"]
+
+
+def test_lines_instead_of_a_bar(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level(logging.INFO, logger="regtool.train")
+    logging.getLogger("regtool").propagate = True
+    with ProgressBar(every=0.0) as bar:
+        bar.start("main", 0, 10)
+        bar.update(5, 10, "loss 1")
+    with ProgressBar(quiet=True, every=0.0) as bar:
+        bar.start("main", 0, 10)
+        bar.update(5, 10)
+    assert [r.message for r in caplog.records] == ["main 5/10, 0:00:00 left, loss 1"]
+    assert capsys.readouterr().out == ""
