@@ -10,11 +10,11 @@ import SimpleITK as sitk
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import grid_sample
 
 from regtool.errors import GeometryError
 from regtool.imaging.reading import sitk_image
-from regtool.imaging.transforms import Field, Transform, to_sitk_transform
+from regtool.imaging.sampling import read_at
+from regtool.imaging.transforms import Transform, to_sitk_transform
 from regtool.imaging.volume import Volume
 from regtool.spatial.grid import Grid
 
@@ -54,7 +54,7 @@ def resample(
     chain = [_on_device(t, device) for t in transforms]
     for start, stop in _slabs(reference.shape):
         index = _sample_index(reference, start, stop, chain, volume.grid, device)
-        values = _read(image, index, interpolation, default)
+        values = read_at(image, index, interpolation, default)
         if dtype.kind in "iu" and interpolation == "linear":
             values = values.round()
         shape = (-1, stop - start, *reference.shape[1:])
@@ -220,84 +220,7 @@ def _apply(transform: _Prepared, world: Tensor) -> Tensor:
     if isinstance(transform, Tensor):
         return _affine(transform, world)
     index = _affine(transform.to_index, world)
-    return world + _read(transform.values, index, "linear", 0.0)
-
-
-def _read(image: Tensor, index: Tensor, interpolation: str, default: float) -> Tensor:
-    """Read (C, *S) at ITK indices (ndim, P) (x, y, z); ITK's boundary. Returns (C, P)."""
-    sizes = image.shape[:0:-1]
-    outside = torch.zeros(index.shape[1], dtype=torch.bool, device=index.device)
-    for row, n in zip(index, sizes, strict=True):
-        outside |= ~((row >= -0.5) & (row < n - 0.5))  # so that NaN is outside
-    if interpolation == "linear":
-        values = _linear(image, index, sizes)
-    elif interpolation == "nearest":
-        values = image.flatten(1)[:, _flat(index + 0.5, sizes, 1)]
-    else:
-        values = _vote(image, index, sizes)
-    return values.masked_fill_(outside, default)
-
-
-def _linear(image: Tensor, index: Tensor, sizes: Sequence[int]) -> Tensor:
-    ndim = index.shape[0]
-    grid = torch.empty(index.shape[1], ndim, dtype=index.dtype, device=index.device)
-    for axis, (row, n) in enumerate(zip(index, sizes, strict=True)):
-        torch.mul(row, 2 / max(n - 1, 1), out=grid[:, axis]) if n > 1 else grid[:, axis].zero_()
-    grid -= 1
-    grid = grid.reshape(1, *(1,) * (ndim - 1), -1, ndim)
-    out = grid_sample(image[None], grid, "bilinear", "border", align_corners=True)
-    return out.reshape(image.shape[0], -1)
-
-
-def _flat(index: Tensor, sizes: Sequence[int], last: int) -> Tensor:
-    """Positions in a flattened image of floor(index), clamped to 0 ... size - last."""
-    flat = torch.zeros(index.shape[1], dtype=torch.int64, device=index.device)
-    for row, n in zip(reversed(index), reversed(sizes), strict=True):  # x varies fastest
-        flat.mul_(n).add_(row.floor().clamp_(0, max(n - last, 0)).long())
-    return flat
-
-
-def _vote(image: Tensor, index: Tensor, sizes: Sequence[int]) -> Tensor:
-    """The label with the largest sum of linear weights among the 2**ndim neighbours."""
-    first = _flat(index, sizes, 2)
-    steps = [int(np.prod(sizes[:axis])) if n > 1 else 0 for axis, n in enumerate(sizes)]
-    corners = [
-        [(corner >> axis) & 1 for axis in range(len(sizes))] for corner in range(1 << len(sizes))
-    ]
-    best = image.flatten(1)[:, first]
-    for channel, flat in enumerate(image.flatten(1)):
-        labels = torch.stack(
-            [flat[first + sum(b * s for b, s in zip(bits, steps, strict=True))] for bits in corners]
-        )
-        mixed = (labels != labels[0]).any(0).nonzero()[:, 0]
-        parts = []
-        for row, n in zip(index[:, mixed], sizes, strict=True):
-            inner = row.clamp(0, n - 1)
-            parts.append(inner - inner.floor().clamp_(0, max(n - 2, 0)))
-        weights = torch.stack([_weight(bits, parts) for bits in corners])
-        best[channel, mixed] = _heaviest(labels[:, mixed], weights)
-    return best
-
-
-def _weight(bits: Sequence[int], parts: Sequence[Tensor]) -> Tensor:
-    """The linear weight of one corner, from the fractional position along each axis."""
-    weight = torch.ones_like(parts[0])
-    for bit, part in zip(bits, parts, strict=True):
-        weight *= part if bit else 1 - part
-    return weight
-
-
-def _heaviest(labels: Tensor, weights: Tensor) -> Tensor:
-    """Per column of (corners, P): the label of the largest total weight, the lower of equals."""
-    best = labels[0]
-    best_score = torch.full_like(weights[0], -1.0)
-    for label in labels:
-        score = torch.where(labels == label, weights, 0.0).sum(0)
-        better = score > best_score + 1e-9
-        tied = ((score - best_score).abs() <= 1e-9) & (label < best)
-        best = torch.where(better | tied, label, best)
-        best_score = torch.where(better | tied, score, best_score)
-    return best
+    return world + read_at(transform.values, index, "linear", 0.0)
 
 
 def _by_channel(
@@ -344,6 +267,3 @@ def _bspline(
     resampler.SetDefaultPixelValue(0.0)
     inside = sitk.GetArrayFromImage(resampler.Execute(sitk.Cast(image * 0 + 1, sitk.sitkFloat64)))
     return np.where(inside > 0.5, values, default)
-
-
-__all__ = ["Field", "Interpolation", "Transform", "resample", "transform_points"]
