@@ -55,8 +55,16 @@ def sweep(folder: Path) -> None:
 
 
 def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Contiguous CPU copies: safetensors refuses shared storage and odd strides."""
-    return {k: v.detach().to("cpu", copy=True).contiguous() for k, v in tensors.items()}
+    """On the CPU and contiguous; copied where two share storage, which safetensors refuses."""
+    plain: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in tensors.items():
+        value = tensor.detach().cpu().contiguous()
+        address = value.untyped_storage().data_ptr()
+        whole = value.untyped_storage().nbytes() == value.nbytes
+        plain[name] = value if whole and address not in seen else value.clone()
+        seen.add(address)
+    return plain
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:

@@ -83,6 +83,11 @@ def export(folder: Path, module: nn.Module, config: Mapping[str, Any], storage: 
         exported_state(module, storage),
         {"format": "pt"},  # one entry: their order in the file is random
     )
+    describe(folder, config, storage)
+
+
+def describe(folder: Path, config: Mapping[str, Any], storage: str) -> None:
+    """Write config.json and the card only. Raises OutputError."""
     text = json.dumps(config, indent=2) + "\n"
     write_text(folder / "config.json", text)
     write_text(folder / "README.md", card(config, storage))

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from regtool.engine.training.checkpoint import save_tensors
-from regtool.engine.training.export import export, make_config, reader_of
+from regtool.engine.training.export import describe, export, make_config, reader_of
 from regtool.engine.training.loop import State
 from regtool.engine.training.plan import Plan
 from regtool.engine.training.settings import LoopSettings
@@ -95,6 +95,14 @@ class Outcome:
         if self.exports:
             module = registrar_of(self._module)
             export(self.weights, module, self._config(state), self._settings.storage)
+
+    def describe(self, state: State) -> None:
+        """Bring config.json and card up to date when the stage ends; the weights stay.
+
+        Raises OutputError.
+        """
+        if self.exports and (self.weights / "model.safetensors").exists():
+            describe(self.weights, self._config(state), self._settings.storage)
 
     def _config(self, state: State) -> dict[str, Any]:
         chosen, stage = self._plan.settings, self._stage

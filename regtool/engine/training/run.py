@@ -226,6 +226,8 @@ class _Run:
         if resumed:
             loop.restore()
         ending = loop.run()
+        if self.runtime.main:
+            outcome.describe(loop.state)
         if ending == "signal":
             raise Interrupted(
                 f"interrupted at step {loop.state.step} of stage {stage.name!r}; continue with "

@@ -72,6 +72,7 @@ def start_runtime(
     if threads:
         torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(deterministic)
+    torch.backends.cudnn.benchmark = not deterministic
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     accelerator = _accelerator(chosen, mixed, folder)
     return Runtime(
