@@ -8,8 +8,8 @@ from torch import Tensor
 
 from regtool.plugins.exchange import Pair, Sample
 
-SHIFTS = {2: (3, -5), 3: (2, 5, -3)}
-"""Whole voxels along each tensor axis, all different, so that no two orders or signs agree."""
+SHIFTS = {2: (3, -5), 3: (1, -2, 4)}
+"""Whole voxels along each tensor axis, each twice another or more, so that orders differ."""
 
 
 def shifted_pair(shape: tuple[int, ...], shift: tuple[int, ...], batch: int = 1) -> Pair:

@@ -1,0 +1,41 @@
+"""The methods that come with regtool pass the checks that strangers run."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from regtool.plugins import discovery
+from regtool.testing import METHOD_CHECKS, Subject
+from regtool.testing.direction import check_direction
+
+PROJECT = tomllib.loads((Path(__file__).resolve().parents[2] / "pyproject.toml").read_text())
+NAMES = sorted(PROJECT["project"]["entry-points"]["regtool.methods"])
+SHAPES = {2: (32, 48), 3: (16, 32, 48)}
+BRIEF: dict[str, dict[str, Any]] = {"optimise": {"iterations": (3, 2, 1)}}
+"""Options with which a method answers something, fast."""
+ENOUGH: dict[str, dict[str, Any]] = {"optimise": {"iterations": (50, 30, 10)}}
+"""Options with which a method finds a shift of a few voxels."""
+
+SUBJECTS = {name: Subject(name, shapes=SHAPES, options=BRIEF.get(name, {})) for name in NAMES}
+
+
+@pytest.mark.parametrize("check", METHOD_CHECKS[:-1], ids=lambda check: check.__name__)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_built_in_method_conforms(name: str, check: Callable[[Subject], None]) -> None:
+    check(SUBJECTS[name])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_built_in_method_points_the_right_way(name: str) -> None:
+    assert METHOD_CHECKS[-1] is check_direction
+    check_direction(Subject(name, shapes=SHAPES, options=ENOUGH.get(name, {})))
+
+
+def test_metadata_and_project_agree() -> None:
+    ours = {e.name: e.value for e in discovery.available() if e.distribution == "regtool"}
+    assert ours == PROJECT["project"]["entry-points"]["regtool.methods"]
