@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import nn
 
 from regtool.api import Context, Pair, Prediction
@@ -18,9 +17,8 @@ class Still(nn.Module):
         """Return zeros of the pair's shape."""
         image = pair.fixed.image
         ndim = image.dim() - 2
-        return Prediction(
-            displacement=torch.zeros(image.shape[0], ndim, *image.shape[2:], device=image.device)
-        )
+        shape = (image.shape[0], ndim, *image.shape[2:])
+        return Prediction(displacement=image.new_zeros(shape))
 
 
 def build(config: Mapping[str, Any]) -> nn.Module:

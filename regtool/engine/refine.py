@@ -47,7 +47,7 @@ def optimise(
     fixed, moving = pair.fixed.image.float(), pair.moving.image.float()
     shape = tuple(fixed.shape[2:])
     levels = _shapes(shape, pair.fixed.spacing, len(settings.iterations))
-    u = torch.zeros(fixed.shape[0], len(shape), *levels[0], device=fixed.device)
+    u = fixed.new_zeros(fixed.shape[0], len(shape), *levels[0])
     if start is not None:
         u = resize(start.float(), levels[0])
     done, total = 0, sum(settings.iterations)

@@ -1,0 +1,177 @@
+"""VoxelMorph and VoxelMorph-diff: sizes, losses, behaviour, and Dice on real hearts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import regtool
+from regtool.api import Context, Pair, Sample
+from regtool.data.readers import open_data
+from regtool.plugins import discovery
+from regtool.spatial.compose import compose
+from regtool.spatial.jacobian import jacobian_determinant
+from regtool.spatial.warp import warp
+from regtool.weights import resolve
+from regtool_voxelmorph.network import VARIANTS, UNet, VoxelMorph, VoxelMorphDiff
+from regtool_voxelmorph.options import DiffOptions, NoOptions
+from regtool_voxelmorph.presets import VOXELMORPH, VOXELMORPH_DIFF
+from regtool_voxelmorph.recipe import recipe, recipe_diff
+
+
+def count(module: torch.nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+@pytest.mark.parametrize(
+    ("variant", "parameters"),
+    [("1", 259_675), ("2", 300_547), ("benchmark-1", 274_387), ("benchmark-2", 301_411),
+     ("default", 327_331)],
+)  # fmt: skip
+def test_published_parameter_counts(variant, parameters):
+    assert count(VoxelMorph(3, variant)) == parameters
+
+
+def test_the_diffeomorphic_form_has_two_heads_at_half_resolution():
+    u_net = UNet(3, VARIANTS["2"], to_half=True)
+    assert count(VoxelMorphDiff(3, "2")) == count(u_net) + 2 * (27 * 32 * 3 + 3)
+    mean, log_variance = VoxelMorphDiff(3, "2").velocity(*torch.rand(2, 1, 1, 16, 32, 48))
+    assert mean.shape == log_variance.shape == (1, 3, 8, 16, 24)
+    assert torch.allclose(log_variance, torch.full_like(log_variance, -10), atol=1e-3)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("shape", [(48, 33), (16, 17, 40)])
+def test_any_size_gives_a_displacement_of_that_size(variant, shape):
+    network = VoxelMorph(len(shape), variant)
+    moving, fixed = torch.rand(2, 2, 1, *shape)
+    u = network.displacement(moving, fixed)
+    assert u.shape == (2, len(shape), *shape)
+    assert u.abs().max() < 1e-2  # heads start at normal(0, 1e-5)
+
+
+@pytest.mark.parametrize("preset", ["paper"])
+def test_the_paper_preset_has_the_papers_settings(preset):
+    assert VOXELMORPH[preset]["network"] == {"variant": "2"}
+    training = VOXELMORPH[preset]["training"]
+    assert (training["lr"], training["batch"], training["similarity"]) == (1e-4, 1, "ncc")
+    assert training["smoothness"] == 1.0
+    diff = VOXELMORPH_DIFF[preset]["training"]
+    assert (diff["sigma"], diff["prior"]) == (0.02, 10.0)
+
+
+def blobs(seed: int = 0, shape: tuple[int, ...] = (64, 64)) -> Pair:
+    """A disc that shrinks: an overfitting exercise with labels."""
+    axes = torch.meshgrid(*[torch.linspace(-1, 1, n) for n in shape], indexing="ij")
+    radius = sum(a**2 for a in axes).sqrt()
+    spacing = (1.0,) * len(shape)
+
+    def sample(size: float) -> Sample:
+        disc = (radius < size).float()
+        soft = torch.sigmoid((size - radius) * 20) * 0.8 + 0.1
+        return Sample(soft[None, None], spacing, labels=disc.long()[None, None])
+
+    return Pair(sample(0.45), sample(0.65))
+
+
+def context() -> Context:
+    return Context(torch.Generator().manual_seed(0), torch.device("cpu"), training=True)
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (16, 32, 32)])
+@pytest.mark.parametrize("diff", [False, True])
+def test_overfits_one_pair(diff, shape):
+    torch.manual_seed(0)
+    presets = VOXELMORPH_DIFF if diff else VOXELMORPH
+    preset = dict(presets[f"acdc-{len(shape)}d"])
+    (stage,) = (recipe_diff if diff else recipe)(preset)
+    module = stage.build(preset, {})
+    pair = blobs(shape=shape)
+    optimiser = torch.optim.Adam(module.parameters(), lr=2e-3)
+    for _ in range(150):
+        loss = sum(stage.step(module, pair, context()).terms.values())
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    with torch.no_grad():
+        u = module(pair, DiffOptions() if diff else NoOptions(), context()).displacement
+    disc = warp(pair.moving.labels.float(), u, mode="nearest")
+    before, after = (
+        2 * (a * pair.fixed.labels).sum() / (a.sum() + pair.fixed.labels.sum())
+        for a in (pair.moving.labels.float(), disc)
+    )
+    assert after > 0.9 > before
+    if diff:
+        assert jacobian_determinant(u).min() > 0
+
+
+def test_the_inverse_undoes_the_displacement():
+    torch.manual_seed(0)
+    module = VoxelMorphDiff(2, "1")
+    with torch.no_grad():
+        module.mean.convolution.weight.normal_(0, 0.3)
+        answer = module(blobs(), DiffOptions(), context())
+    there_and_back = compose(answer.displacement, answer.inverse)[..., 6:-6, 6:-6]
+    assert answer.displacement.abs().max() > 0.5
+    assert there_and_back.abs().max() < 0.1 * answer.displacement.abs().max()
+
+
+def test_a_fraction_of_the_path_moves_less():
+    torch.manual_seed(0)
+    module = VoxelMorphDiff(2, "1")
+    with torch.no_grad():
+        module.mean.convolution.weight.normal_(0, 0.3)
+        sizes = [
+            module(blobs(), DiffOptions(fraction=f), context()).displacement.norm()
+            for f in (0.0, 0.5, 1.0)
+        ]
+    assert sizes[0] == 0 < sizes[1] < sizes[2]
+
+
+@pytest.mark.parametrize("name", ["voxelmorph", "voxelmorph-diff"])
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_shipped_weights_load_and_are_small(name, ndim):
+    found = resolve(discovery.load(name), None, ndim, offline=True)
+    assert found.pinned
+    assert found.model.stat().st_size < 3 * 2**20
+    assert found.config["training"]["data"]
+
+
+GOALS = {("voxelmorph", None): 0.72, ("voxelmorph", "z"): 0.78,
+         ("voxelmorph-diff", None): 0.70, ("voxelmorph-diff", "z"): 0.76}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "slices"), GOALS)
+def test_improves_dice_on_real_hearts(shared_data, name, slices):
+    """Four validation patients of ACDC, uncropped files, ED moving and ES fixed."""
+    pairs = [p for p in open_data(f"acdc:{shared_data / 'acdc'}") if p.split == "val"]
+    gains, folds, after = [], [], []
+    for pair in pairs[:4]:
+        record = regtool.register(
+            pair.fixed.image, pair.moving.image, name, slices=slices,
+            fixed_labels=pair.fixed.labels, moving_labels=pair.moving.labels,
+        ).record  # fmt: skip
+        before, now = (record["dice"][when]["mean"] for when in ("before", "after"))
+        gains.append(now - before)
+        after.append(now)
+        folds.append(record["jacobian"]["percent"])
+    assert min(gains) > 0.02
+    assert np.mean(gains) > 0.1
+    assert np.mean(folds) < 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "slices"), GOALS)
+def test_reaches_its_goal_on_the_validation_patients(shared_data, name, slices):
+    pairs = [p for p in open_data(f"acdc:{shared_data / 'acdc'}") if p.split == "val"]
+    scores = []
+    for pair in pairs:
+        record = regtool.register(
+            pair.fixed.image, pair.moving.image, name, slices=slices,
+            fixed_labels=pair.fixed.labels, moving_labels=pair.moving.labels,
+        ).record  # fmt: skip
+        scores.append((record["dice"]["after"]["mean"], record["jacobian"]["percent"]))
+    dice, folds = np.mean(scores, axis=0)
+    assert dice >= GOALS[name, slices]
+    assert folds < 0.5
