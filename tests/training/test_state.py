@@ -78,6 +78,19 @@ def test_failed_write_keeps_the_old_file(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
+def test_files_get_the_usual_permissions(tmp_path: Path) -> None:
+    (tmp_path / "ordinary").write_text("")
+    save_checkpoint(tmp_path / "checkpoint", {"a": {"b": torch.zeros(1)}}, {})
+    assert (tmp_path / "checkpoint").stat().st_mode == (tmp_path / "ordinary").stat().st_mode
+
+
+def test_tensors_that_share_memory_are_saved(tmp_path: Path) -> None:
+    base = torch.arange(6.0)
+    save_checkpoint(tmp_path / "c", {"a": {"x": base, "y": base, "z": base[2:4]}}, {})
+    parts, _ = load_checkpoint(tmp_path / "c")
+    assert torch.equal(parts["a"]["y"], base) and parts["a"]["z"].tolist() == [2.0, 3.0]
+
+
 def test_sweep_removes_what_a_killed_run_left(tmp_path: Path) -> None:
     (tmp_path / ".checkpoint.safetensors.123.tmp").write_text("half")
     (tmp_path / "log.csv").write_text("")

@@ -40,7 +40,7 @@ log = logging.getLogger("regtool.train")
 __all__ = ["TrainRequest", "TrainResult", "train"]
 
 _OWN = ("log.csv", SETTINGS, CHECKPOINT)
-_OWN_FOLDERS = ("tensorboard", "stages", "weights", "cache")
+_OWN_FOLDERS = ("tensorboard", "stages", "weights")  # the cache has a key of its own
 
 
 @dataclass
@@ -110,7 +110,7 @@ def _make_folder(request: TrainRequest, plan: Plan) -> None:
         for name in _OWN:
             (folder / name).unlink(missing_ok=True)
         for name in _OWN_FOLDERS:
-            if (folder / name).is_dir() and not (name == "cache" and request.resume):
+            if (folder / name).is_dir():
                 shutil.rmtree(folder / name)
     for place in (folder, folder / "stages", folder / "cache"):
         if place.is_dir():
