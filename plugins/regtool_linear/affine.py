@@ -9,4 +9,7 @@ from regtool_linear.describe import linear
 @hookimpl
 def regtool_method() -> Method:
     """Describe affine registration."""
-    return linear("affine", "Affine by mutual information over a pyramid, started from a rigid one (SimpleITK).")
+    return linear(
+        "affine",
+        "Affine by mutual information over a pyramid, started from a rigid one (SimpleITK).",
+    )

@@ -11,13 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from regtool.engine.device import choose_device, choose_precision, computing
-from regtool.errors import PluginError, UsageError
+from regtool.errors import PluginError
 from regtool.plugins import discovery
 from regtool.plugins.description import Method
 from regtool.plugins.exchange import Context, Extra, Pair, Prediction, Sample
-from regtool.plugins.options import parse_options
+from regtool.plugins.options import parse_options, split_setting
 from regtool.prepare.pair import Prepared, as_preparation
 from regtool.prepare.preparation import Preparation
+from regtool.spatial.compose import compose_affine
 from regtool.spatial.integrate import integrate
 from regtool.weights import ResolvedWeights, resolve
 
@@ -57,7 +58,8 @@ class Registrar:
         with computing(self.device, self.precision, self.threads):
             for start in starts:
                 chunk = _part(pair, slice(start, start + _SLICES_AT_ONCE)).to(self.device)
-                parts.append(self._run(chunk, report))
+                answer = self._run(chunk, report)
+                parts.append(_without_affine(answer) if prepared.sliced else answer)
         return _joined(parts) if len(parts) > 1 else parts[0]
 
     def _run(self, pair: Pair, report: Report | None) -> Prediction:
@@ -116,15 +118,8 @@ def method_options(
     Raises UsageError for an unknown option or a bad value.
     """
     options_class = discovery.resolve_import(method.options, f"options of method '{method.name}'")
-    given = dict(settings) if isinstance(settings, Mapping) else dict(map(_split, settings))
+    given = dict(settings) if isinstance(settings, Mapping) else dict(map(split_setting, settings))
     return parse_options(options_class, {**config.get("options", {}), **given}, method.name)
-
-
-def _split(setting: str) -> tuple[str, str]:
-    name, separator, value = setting.partition("=")
-    if not separator or not name.strip():
-        raise UsageError(f"--set {setting}: write it as name=value")
-    return name.strip().replace("-", "_"), value.strip()
 
 
 def _checked(answer: object, pair: Pair, name: str) -> Prediction:
@@ -134,6 +129,8 @@ def _checked(answer: object, pair: Pair, name: str) -> Prediction:
     if answer.displacement is None and answer.velocity is not None:
         answer.displacement = integrate(answer.velocity.float())
     shape = pair.fixed.image.shape
+    if answer.displacement is None and answer.affine is not None:
+        answer.displacement = pair.fixed.image.new_zeros(shape[0], len(shape) - 2, *shape[2:])
     wanted = (shape[0], len(shape) - 2, *shape[2:])
     u = answer.displacement
     if u is None or tuple(u.shape) != wanted:
@@ -142,6 +139,14 @@ def _checked(answer: object, pair: Pair, name: str) -> Prediction:
     if not torch.isfinite(u).all():
         raise PluginError(f"method '{name}' returned a displacement that is not finite")
     answer.displacement = u.float()
+    return answer
+
+
+def _without_affine(answer: Prediction) -> Prediction:
+    """Slices share one affine file, so an affine of each becomes part of its displacement."""
+    if answer.affine is not None and answer.displacement is not None:
+        answer.displacement = compose_affine(answer.affine.float(), answer.displacement)
+        answer.affine = answer.inverse = None
     return answer
 
 

@@ -15,7 +15,14 @@ from pydantic.fields import FieldInfo
 
 from regtool.errors import UsageError
 
-__all__ = ["Field", "OptionInfo", "Options", "describe_options", "parse_options"]
+__all__ = [
+    "Field",
+    "OptionInfo",
+    "Options",
+    "describe_options",
+    "parse_options",
+    "split_setting",
+]
 
 
 class Options(BaseModel):
@@ -56,7 +63,7 @@ def parse_options(
     """
     where = f" of method '{method}'" if method else ""
     values: dict[str, Any] = {}
-    items = settings.items() if isinstance(settings, Mapping) else map(_split, settings)
+    items = settings.items() if isinstance(settings, Mapping) else map(split_setting, settings)
     for name, value in items:
         field = options.model_fields.get(name)
         if field is None:
@@ -74,7 +81,8 @@ def parse_options(
         raise UsageError(f"option '{name}'{where}{accepted}: {given!r}: {message}") from error
 
 
-def _split(setting: str) -> tuple[str, str]:
+def split_setting(setting: str) -> tuple[str, str]:
+    """Split ``name=value``. Raises UsageError for anything else."""
     name, separator, value = setting.partition("=")
     if not separator or not name.strip():
         raise UsageError(f"--set {setting}: write it as name=value")
