@@ -64,7 +64,10 @@ def jacobian(
     with limited_threads(threads):
         determinant = field_jacobian(field, grid)
     inside = None if mask is None else _mask(mask, grid)
-    summary: dict[str, Any] = folds(determinant, inside, FLOOR).as_dict()
+    try:
+        summary: dict[str, Any] = folds(determinant, inside, FLOOR).as_dict()
+    except ValueError as error:
+        raise GeometryError(f"{mask or warp}: {error}") from error
     if affine is not None:
         summary["affine_determinant"] = float(np.linalg.det(affine[:-1, :-1]))
     values = determinant.clamp(min=FLOOR).log() if log else determinant

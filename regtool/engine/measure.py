@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import numpy as np
@@ -67,12 +68,15 @@ def landmarks(inputs: Inputs, chain: list[Transform]) -> Any:
 
 
 def determinant(field: NDArray[np.float32], grid: Grid, mask: Volume | None) -> dict[str, float]:
-    """Summary of det(I + grad u) of the field as written, without the outermost layer."""
-    inside = None
+    """Summary of det(I + grad u) of the field as written, without the outermost layer.
+
+    A mask that leaves no voxel is not used.
+    """
+    values = field_jacobian(field, grid)
     if mask is not None:
-        inside = torch.from_numpy(_on(mask, grid) > 0)
-        inside = inside if inside.any() else None
-    return folds(field_jacobian(field, grid), inside).as_dict()
+        with contextlib.suppress(ValueError):
+            return folds(values, torch.from_numpy(_on(mask, grid) > 0)).as_dict()
+    return folds(values).as_dict()
 
 
 def _on(volume: Volume, grid: Grid) -> NDArray[Any]:

@@ -95,7 +95,7 @@ def _run(request: Request, registrar: Registrar | None, report: Report | None) -
     refuse_ignored(description, inputs)
     plan = Plan.of(request, inputs)
     outputs = plan.open() if request.output is not None else None
-    warnings = list(inputs.warnings)
+    warnings = [*inputs.warnings, *_unreadable_elsewhere(request, inputs)]
     for sentence in warnings:
         log.warning("%s", sentence)
     if registrar is None:
@@ -139,6 +139,22 @@ def _run(request: Request, registrar: Registrar | None, report: Report | None) -
     if outputs is not None:
         result.outputs = write_results(outputs, plan, result, inputs, extras, started)
     return result
+
+
+def _unreadable_elsewhere(request: Request, inputs: Inputs) -> list[str]:
+    """ITK takes a field of one slice for 2-D and puts it at z = 0, with the plane's normal along z.
+
+    ANTs then finds every point outside the field and applies the affine alone, without a word.
+    """
+    grid = inputs.fixed.grid
+    if request.output is None or request.composite or not inputs.fixed.is_one_slice:
+        return []
+    if abs(grid.origin[2]) <= 0.5 and abs(abs(grid.direction[8]) - 1) < 1e-6:
+        return []
+    return [
+        f"{inputs.fixed.name}: ITK and ANTs place the field of a one-slice volume at z = 0 and "
+        "would ignore this one; for them add --composite and use Composite.h5"
+    ]
 
 
 class _Clock:

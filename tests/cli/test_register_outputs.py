@@ -1,0 +1,131 @@
+"""What ``register`` leaves behind: files, shapes, record, and that others read them right."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from conftest import Case
+from registration_cases import bend, moved, points_of, read_array
+
+ALWAYS = {"Warped.nii.gz", "1Warp.nii.gz", "0GenericAffine.mat", "regtool.json"}
+ASKED = {"1InverseWarp.nii.gz", "InverseWarped.nii.gz", "WarpedLabels.nii.gz", "Composite.h5"}
+
+
+def read_record(case: Case) -> dict:
+    return json.loads(case.record.read_text(encoding="utf-8"))
+
+
+def test_exactly_the_documented_files(done: Case) -> None:
+    folder = done.record.parent
+    made = {p.name.removeprefix("r_") for p in folder.iterdir() if p.name.startswith("r_")}
+    assert made == ALWAYS | ASKED
+    assert not [p for p in folder.iterdir() if p.name.startswith(".")]
+
+
+def test_record_lists_outputs_with_hashes(done: Case) -> None:
+    record = read_record(done)
+    assert set(record["outputs"]) == (ALWAYS | ASKED) - {"regtool.json"}
+    for role, entry in record["outputs"].items():
+        path = done.output(role)
+        assert entry["file"] == path.name
+        assert entry["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    for which in ("fixed", "moving"):
+        content = done.files[which].read_bytes()
+        assert record[which]["sha256"] == hashlib.sha256(content).hexdigest()
+
+
+def test_record_content(done: Case) -> None:
+    record = read_record(done)
+    assert record["schema"] == 1
+    assert record["method"]["name"] == "optimise"
+    assert record["options"]["iterations"] == [30, 20]
+    assert record["device"] == "cpu"
+    assert record["seed"] == 0
+    assert record["command"][:2] == ["regtool", "register"]
+    assert record["fixed"]["size"] == list(done.fixed.size)
+    assert np.allclose(record["moving"]["spacing"], done.moving.spacing)
+    assert record["field"]["maps"].startswith("fixed points to moving points")
+    assert record["weights"]["source"] == "none"
+    assert record["seconds"]["total"] > 0
+    assert record["warnings"] == []
+    assert set(record["dice"]["after"]["labels"]) == {"2", "7"}
+    assert record["jacobian"]["count"] == 0
+
+
+def test_registration_is_better_than_none(done: Case) -> None:
+    record = read_record(done)
+    assert record["similarity"]["ncc"]["after"] > 0.97
+    assert record["similarity"]["ncc"]["after"] > record["similarity"]["ncc"]["before"]
+    assert record["dice"]["after"]["mean"] > record["dice"]["before"]["mean"] + 0.02
+    assert record["tre_mm"]["after"]["mean"] < 0.6 * record["tre_mm"]["before"]["mean"]
+
+
+def test_shapes_on_disk(done: Case) -> None:
+    size = done.fixed.size
+    field = nib.load(done.output("1Warp.nii.gz"))
+    spatial = (*size, 1)[:3]
+    assert field.shape == (*spatial, 1, len(size))
+    assert int(field.header["intent_code"]) == 1007
+    assert field.header.get_data_dtype() == np.float32
+    assert int(field.header["sform_code"]) > 0 and int(field.header["qform_code"]) > 0
+    warped = nib.load(done.output("Warped.nii.gz"))
+    assert warped.shape == nib.load(done.files["fixed"]).shape == size
+    assert nib.load(done.output("InverseWarped.nii.gz")).shape == done.moving.size
+    assert nib.load(done.output("1InverseWarp.nii.gz")).shape == field.shape
+    np.testing.assert_allclose(field.affine, nib.load(done.files["fixed"]).affine, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["done2d", "done3d"])
+def test_transform_is_the_true_one(name: str, request: pytest.FixtureRequest) -> None:
+    case: Case = request.getfixturevalue(name)
+    points = points_of(case.fixed)
+    inside = ((points - case.fixed.centre) ** 2).sum(-1) < 15.0**2
+    affine = sitk.AffineTransform(sitk.ReadTransform(str(case.output("0GenericAffine.mat"))))
+    matrix = np.eye(case.fixed.ndim + 1)
+    matrix[:-1, :-1] = np.asarray(affine.GetMatrix()).reshape((case.fixed.ndim,) * 2)
+    matrix[:-1, -1] = (
+        np.asarray(affine.GetTranslation())
+        + np.asarray(affine.GetCenter())
+        - matrix[:-1, :-1] @ np.asarray(affine.GetCenter())
+    )
+    found = moved(matrix, points + read_array(case.output("1Warp.nii.gz")))
+    truth = moved(case.matrix, bend(points))
+    error = np.linalg.norm(found - truth, axis=-1)[inside]
+    before = np.linalg.norm(points - truth, axis=-1)[inside]
+    assert error.mean() < 1.3, "millimetres; the voxels are 1.5 to 5 mm"
+    assert error.mean() < 0.2 * before.mean()
+
+
+@pytest.mark.parametrize("name", ["done2d", "done3d"])
+def test_composite_is_the_chain_in_one_file(name: str, request: pytest.FixtureRequest) -> None:
+    case: Case = request.getfixturevalue(name)
+    composite = sitk.ReadTransform(str(case.output("Composite.h5")))
+    fixed = sitk.ReadImage(str(case.files["fixed"]), sitk.sitkFloat32)
+    moving = sitk.ReadImage(str(case.files["moving"]), sitk.sitkFloat32)
+    warped = sitk.GetArrayFromImage(sitk.Resample(moving, fixed, composite, sitk.sitkLinear, 0.0))
+    difference = np.abs(warped - read_array(case.output("Warped.nii.gz")))
+    assert difference.max() < 1e-3 * np.ptp(warped)
+
+
+def test_warped_labels_keep_their_set_and_type(done: Case) -> None:
+    labels = read_array(done.output("WarpedLabels.nii.gz"))
+    assert labels.dtype == np.uint8
+    assert set(np.unique(labels)) == {0, 2, 7}
+
+
+def test_slices_do_not_move_through_the_stack(done_stack: Case) -> None:
+    field = read_array(done_stack.output("1Warp.nii.gz"))
+    along = field @ done_stack.fixed.direction_matrix[:, 2]
+    assert np.abs(along).max() == 0
+    assert np.abs(field).max() > 0.5
+
+
+def test_one_slice_does_not_leave_its_plane(done_slice: Case) -> None:
+    raw = np.asarray(nib.load(done_slice.output("1Warp.nii.gz")).dataobj)
+    along = raw.reshape(-1, 3) @ done_slice.fixed.direction_matrix[:, 2]
+    assert np.abs(along).max() < 1e-5
