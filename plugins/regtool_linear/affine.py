@@ -11,5 +11,5 @@ def regtool_method() -> Method:
     """Describe affine registration."""
     return linear(
         "affine",
-        "Affine by mutual information over a pyramid, started from a rigid one (SimpleITK).",
+        "Affine, by mutual information from a rigid start (SimpleITK).",
     )

@@ -9,6 +9,4 @@ from regtool_linear.describe import linear
 @hookimpl
 def regtool_method() -> Method:
     """Describe rigid registration."""
-    return linear(
-        "rigid", "Rotation and translation by mutual information over a pyramid (SimpleITK)."
-    )
+    return linear("rigid", "Rotation and translation, by mutual information (SimpleITK).")

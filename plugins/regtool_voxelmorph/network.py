@@ -132,7 +132,8 @@ class _Head(nn.Module):
         super().__init__()
         self.convolution = _convolution(ndim, channels, ndim)
         nn.init.normal_(self.convolution.weight, 0.0, spread)
-        nn.init.constant_(self.convolution.bias, bias)
+        if self.convolution.bias is not None:
+            nn.init.constant_(self.convolution.bias, bias)
 
     def forward(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):

@@ -22,7 +22,7 @@ _HEART_3D: dict[str, Any] = {
     "anchor": "motion",
     "intensity": [{"kind": "percentile", "low": 0.5, "high": 99.5}],
 }
-"""The papers' box (192 mm, 101 mm) more coarsely: stacks of 5 or 10 mm slices lose nothing along z."""
+"""The papers' box (192 mm, 101 mm), sampled more coarsely: the slices are 5 or 10 mm apart."""
 
 _HEART_2D: dict[str, Any] = {
     "orientation": "stack",
@@ -40,7 +40,7 @@ _HEART_AUGMENT: dict[str, Any] = {
     "scaling": 0.2,
     "gamma": 0.2,
 }
-"""Scanners differ in orientation, pixel size and contrast; hearts in other clinics must work too."""
+"""Scanners differ in orientation, pixel size and contrast; other clinics' hearts count too."""
 
 VOXELMORPH: dict[str, dict[str, Any]] = {
     "paper": {

@@ -46,7 +46,7 @@ def recipe(preset: Mapping[str, Any]) -> tuple[Stage, ...]:
 
 
 def recipe_diff(preset: Mapping[str, Any]) -> tuple[Stage, ...]:
-    """VoxelMorph-diff: MSE / (2 sigma^2) and the divergence from a smooth prior (Dalca 2019, eq. 9).
+    """VoxelMorph-diff: MSE / sigma^2 and the divergence from a smooth prior (Dalca 2019, eq. 9).
 
     The velocity is sampled in training and its mean is used at registration. As in the authors'
     code the likelihood term is the mean over voxels divided by sigma^2.

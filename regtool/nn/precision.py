@@ -19,7 +19,7 @@ def protect_convolutions(module: nn.Module) -> None:
     """
     for layer in module.modules():
         if isinstance(layer, nn.Conv3d) and not hasattr(layer.forward, "protected"):
-            layer.forward = _guarded(layer.forward)  # type: ignore[method-assign]
+            layer.forward = _guarded(layer.forward)  # type: ignore[method-assign, assignment]
 
 
 def _guarded(forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:

@@ -46,10 +46,10 @@ def _nearest(fixed: Grid, letters: str, stack_axis: int | None) -> Layout:
     """The permutation whose axes agree best with the letters; the stack axis is last if given."""
     direction, n = fixed.direction_matrix, fixed.ndim
     targets = np.zeros((n, n))
-    for column, letter in enumerate(letters):
-        axis, sign = _LPS[letter]
-        if axis < n:
-            targets[axis, column] = sign
+    for position, letter in enumerate(letters):
+        world, towards = _LPS[letter]
+        if world < n:
+            targets[world, position] = towards
     cosines = targets.T @ direction  # [network axis, index axis]
 
     def quality(order: tuple[int, ...]) -> float:

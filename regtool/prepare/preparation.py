@@ -15,8 +15,8 @@ class Percentile(_Frozen):
     """Map the ``low``-th percentile to 0 and the ``high``-th to 1, and clip."""
 
     kind: Literal["percentile"] = "percentile"
-    low: float = Field(0.5, ge=0, lt=100)
-    high: float = Field(99.5, gt=0, le=100)
+    low: float = Field(default=0.5, ge=0, lt=100)
+    high: float = Field(default=99.5, gt=0, le=100)
     of: Literal["image", "mask", "pair"] = "image"
 
     @model_validator(mode="after")
@@ -69,8 +69,8 @@ class Preparation(_Frozen):
     ``orientation``: ``file`` keeps the fixed image's axes; three letters such as ``LPS`` name where
     the x, y and z axes point to; ``stack`` makes the most widely spaced axis z and lets the others
     point to where ``LPS`` would. Only permutations and flips: nothing is rotated.
-    ``spacing``: mm for each axis, None keeps the file's. ``size``: voxels for each axis, None covers
-    the whole image. ``multiple``: covered axes are extended to a multiple of this. ``fit``: axes
+    ``spacing``: mm for each axis, None keeps the file's. ``size``: voxels for each axis, None
+    covers the whole image. ``multiple``: covered axes are extended to a multiple of this. ``fit``: axes
     with a size take a wider spacing where the image would not fit in.
     ``anchor``: the middle of axes that have a size: image ``centre``, ``mask``, centroid of
     ``intensity``, or centroid of ``motion``, |fixed - moving|; ``--roi`` goes before all of them.

@@ -55,7 +55,7 @@ class Grid:
     @property
     def world_to_index(self) -> Matrix:
         """Homogeneous (ndim+1, ndim+1): LPS mm to ITK index (x, y, z)."""
-        return np.linalg.inv(self.index_to_world)
+        return np.asarray(np.linalg.inv(self.index_to_world), dtype=np.float64)
 
     @property
     def extent(self) -> tuple[float, ...]:

@@ -37,9 +37,7 @@ def smooth_image(grid: Grid, seed: int = 0) -> Volume:
         place = grid.centre + rng.uniform(-0.25, 0.25, grid.ndim) * (
             grid.direction_matrix @ np.asarray(grid.extent)
         )
-        value += rng.uniform(200, 900) * np.exp(
-            -((world - place) ** 2).sum(-1) / (2 * spread**2)
-        )
+        value += rng.uniform(200, 900) * np.exp(-((world - place) ** 2).sum(-1) / (2 * spread**2))
     return Volume(np.ascontiguousarray(value.T).astype(np.float32), grid)
 
 
@@ -206,7 +204,7 @@ def test_percentiles_and_windows_by_hand():
 
 def test_bias_correction_flattens_a_shaded_block():
     grid = Grid((40, 40, 12), (2.0, 2.0, 4.0), tuple(np.eye(3).ravel()), (0.0, 0.0, 0.0))
-    z, y, x = np.meshgrid(*[np.arange(n) for n in grid.shape], indexing="ij")
+    _z, y, x = np.meshgrid(*[np.arange(n) for n in grid.shape], indexing="ij")
     inside = ((x - 20) ** 2 + (y - 20) ** 2 < 15**2).astype(np.float32)
     shade = 1 + 0.8 * x / 40
     volume = Volume((inside * 500 * shade + 10).astype(np.float32), grid)
