@@ -5,8 +5,8 @@
 A method with ``:z`` registers slice by slice. Labels only measure; they never reach a method. The
 files are used as they are, uncropped. Dice is of the warped moving labels (nearest neighbour) on
 the fixed image's own grid: RV cavity (1), myocardium (2), LV cavity (3), their mean, and the mean
-of the five regions that DiffuseMorph, FSDiffReg and DiffuseReg report (LV cavity, myocardium, the two
-together, RV cavity, whole heart).
+of the five regions that DiffuseMorph, FSDiffReg and DiffuseReg report (LV cavity, myocardium, the
+two together, RV cavity, whole heart).
 """
 
 from __future__ import annotations

@@ -69,9 +69,10 @@ class Preparation(_Frozen):
     ``orientation``: ``file`` keeps the fixed image's axes; three letters such as ``LPS`` name where
     the x, y and z axes point to; ``stack`` makes the most widely spaced axis z and lets the others
     point to where ``LPS`` would. Only permutations and flips: nothing is rotated.
-    ``spacing``: mm for each axis, None keeps the file's. ``size``: voxels for each axis, None
-    covers the whole image. ``multiple``: covered axes are extended to a multiple of this. ``fit``: axes
-    with a size take a wider spacing where the image would not fit in.
+    ``spacing``: mm for each axis, None keeps the file's.
+    ``size``: voxels for each axis, None covers the whole image.
+    ``multiple``: covered axes are extended to a multiple of this.
+    ``fit``: axes with a size take a wider spacing where the image would not fit in.
     ``anchor``: the middle of axes that have a size: image ``centre``, ``mask``, centroid of
     ``intensity``, or centroid of ``motion``, |fixed - moving|; ``--roi`` goes before all of them.
     ``outside``: beyond a box the field fades to zero over ``taper`` voxels, or the whole image is
