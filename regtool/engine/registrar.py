@@ -18,6 +18,7 @@ from regtool.plugins.exchange import Context, Extra, Pair, Prediction, Sample
 from regtool.plugins.options import parse_options, split_setting
 from regtool.prepare.pair import Prepared, as_preparation
 from regtool.prepare.preparation import Preparation
+from regtool.prepare.tiles import blended
 from regtool.spatial.compose import compose_affine
 from regtool.spatial.integrate import integrate
 from regtool.weights import ResolvedWeights, resolve
@@ -58,7 +59,10 @@ class Registrar:
         with computing(self.device, self.precision, self.threads):
             for start in starts:
                 chunk = _part(pair, slice(start, start + _SLICES_AT_ONCE)).to(self.device)
-                answer = self._run(chunk, report)
+                if prepared.tile is None:
+                    answer = self._run(chunk, report)
+                else:
+                    answer = self._run_tiles(chunk, prepared.tile, prepared.overlap)
                 parts.append(_without_affine(answer) if prepared.sliced else answer)
         return _joined(parts) if len(parts) > 1 else parts[0]
 
@@ -71,6 +75,16 @@ class Registrar:
             context.report = report
         answer = self.module(pair, self.options, context)
         return _checked(answer, pair, self.method.name)
+
+    def _run_tiles(self, pair: Pair, tile: tuple[int, ...], overlap: float) -> Prediction:
+        """Tile by tile; only the displacement (with the affine in it) can be blended."""
+
+        def displacement(part: Pair) -> Tensor:
+            answer = _without_affine(self._run(part, None)).displacement
+            assert answer is not None  # _checked has seen to it
+            return answer
+
+        return Prediction(displacement=blended(pair, tile, overlap, displacement))
 
 
 def load_registrar(

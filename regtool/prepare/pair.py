@@ -34,7 +34,8 @@ class Prepared:
 
     ``grid`` has the fixed image's dimension. With ``sliced``, its z axis is the batch axis of
     ``pair``: B slices (B, C, y, x); otherwise B = 1. ``initial`` is the world transform through
-    which the moving image was sampled.
+    which the moving image was sampled. ``tile`` is set when the pair goes through the network in
+    tiles of that size.
     """
 
     pair: Pair
@@ -43,6 +44,8 @@ class Prepared:
     initial: Matrix
     sliced: bool
     taper: int
+    tile: tuple[int, ...] | None = None
+    overlap: float = 0.5
 
     def stack(self, displacement: Tensor) -> Tensor:
         """A method's displacement (B, ndim, *S) as (grid.ndim, *grid.shape), on the CPU."""
@@ -114,8 +117,15 @@ def prepare_pair(
             (boxes[1], start, moving_mask, moving_labels, moving_points, "moving"),
         )
     ]
-    pair = Pair(samples[0], samples[1])
-    return Prepared(pair, grid, fixed.grid, start, slices is not None, preparation.taper)
+    tile = _whole(preparation.size) if preparation.outside == "tiles" else None
+    return Prepared(
+        Pair(samples[0], samples[1]), grid, fixed.grid, start, slices is not None,
+        preparation.taper, tile, preparation.overlap,
+    )  # fmt: skip
+
+
+def _whole(size: tuple[int | None, ...]) -> tuple[int, ...]:
+    return tuple(n for n in size if n is not None)
 
 
 def _check_dimensions(
