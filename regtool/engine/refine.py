@@ -17,6 +17,9 @@ from regtool.spatial.resize import resize, resize_image
 from regtool.spatial.smooth import gaussian
 from regtool.spatial.warp import warp
 
+_BETAS = (0.9, 0.999)
+"""Adam's decay rates of the mean gradient and of its square."""
+
 _SMALLEST = 16
 """An axis is not halved below this many voxels, so thin stacks keep their slices."""
 
@@ -85,14 +88,18 @@ def _descend(
     context: Context,
     progress: tuple[int, int],
 ) -> Tensor:
-    u = u.detach().clone().requires_grad_(True)
-    optimiser = torch.optim.Adam([u], lr=rate)
-    for step in range(count):
-        optimiser.zero_grad(set_to_none=True)
-        loss(u).backward()
-        optimiser.step()
-        context.report(progress[0] + step + 1, progress[1])
-    return u.detach()
+    """Adam (Kingma & Ba 2015), written out: importing ``torch.optim`` to use costs a second."""
+    u = u.detach().clone()
+    mean, square = torch.zeros_like(u), torch.zeros_like(u)
+    for step in range(1, count + 1):
+        (gradient,) = torch.autograd.grad(loss(u.requires_grad_(True)), u)
+        u = u.detach()
+        mean.lerp_(gradient, 1 - _BETAS[0])
+        square.mul_(_BETAS[1]).addcmul_(gradient, gradient, value=1 - _BETAS[1])
+        scale = (square / (1 - _BETAS[1] ** step)).sqrt_().add_(1e-8)
+        u.addcdiv_(mean, scale, value=-rate / (1 - _BETAS[0] ** step))
+        context.report(progress[0] + step, progress[1])
+    return u
 
 
 def _shapes(
