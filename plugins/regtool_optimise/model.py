@@ -11,7 +11,7 @@ from regtool.api import Context, Pair, Prediction
 from regtool.api.refine import Optimisation, optimise
 from regtool_optimise.options import OptimiseOptions
 
-SMOOTHNESS = {"ncc": 0.3, "mse": 0.02}
+SMOOTHNESS = {"ncc": 1.0, "mse": 0.02}
 """Weights that suit each similarity on images in [0, 1]."""
 
 

@@ -13,6 +13,7 @@ from regtool.api.train import (
     Optimiser,
     Pair,
     Prediction,
+    Sample,
     Schedule,
     Stage,
     StepOutput,
@@ -22,6 +23,7 @@ from regtool.api.train import (
     velocity_kl,
     warp,
 )
+from regtool_voxelmorph.inflate import inflate
 from regtool_voxelmorph.network import VoxelMorph, VoxelMorphDiff, build, build_diff
 
 SIMILARITIES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"ncc": local_ncc, "mse": mse}
@@ -42,7 +44,7 @@ def recipe(preset: Mapping[str, Any]) -> tuple[Stage, ...]:
         }
         return StepOutput(terms, Prediction(displacement=u))
 
-    return (_stage(settings, lambda config, upstream: build(config), step),)
+    return _stages(settings, build, step)
 
 
 def recipe_diff(preset: Mapping[str, Any]) -> tuple[Stage, ...]:
@@ -67,16 +69,55 @@ def recipe_diff(preset: Mapping[str, Any]) -> tuple[Stage, ...]:
         }
         return StepOutput(terms, Prediction(displacement=u))
 
-    return (_stage(settings, lambda config, upstream: build_diff(config), step),)
+    return _stages(settings, build_diff, step)
 
 
-def _stage(settings: Mapping[str, Any], make: Any, step: Any) -> Stage:
+Build = Callable[[Mapping[str, Any]], nn.Module]
+Step = Callable[[nn.Module, Pair, Context], StepOutput]
+
+
+def _stages(settings: Mapping[str, Any], make: Build, step: Step) -> tuple[Stage, ...]:
+    """The registration stage, after a 2-D one on the same volumes' slices if the preset asks."""
+    first = settings.get("slices_first")
+    if first is None:
+        return (_stage("registration", settings, lambda config, upstream: make(config), step),)
+
+    def make_flat(config: Mapping[str, Any], upstream: Mapping[str, nn.Module]) -> nn.Module:
+        return make({**config, "ndim": 2})
+
+    def make_solid(config: Mapping[str, Any], upstream: Mapping[str, nn.Module]) -> nn.Module:
+        solid = make(config)
+        inflate(upstream["slices"], solid)
+        return solid
+
+    def step_flat(module: nn.Module, pair: Pair, context: Context) -> StepOutput:
+        return StepOutput(step(module, _slices(pair), context).terms)
+
+    return (
+        _stage("slices", {**settings, **first}, make_flat, step_flat, registers=False),
+        _stage("registration", settings, make_solid, step),
+    )
+
+
+def _slices(pair: Pair) -> Pair:
+    """A batch of volumes (B, C, z, y, x) as one of slices (B * z, C, y, x), images only."""
+
+    def cut(sample: Sample) -> Sample:
+        return Sample(sample.image.transpose(1, 2).flatten(0, 1), sample.spacing[1:])
+
+    return Pair(cut(pair.fixed), cut(pair.moving))
+
+
+def _stage(
+    name: str, settings: Mapping[str, Any], make: Any, step: Step, registers: bool = True
+) -> Stage:
     schedule = Schedule(**settings.get("schedule", {"kind": "constant"}))
     return Stage(
-        name="registration",
+        name=name,
         build=make,
         step=step,
         optimisers=(Optimiser(lr=float(settings["lr"]), schedule=schedule),),
         steps=int(settings["steps"]),
         batch=int(settings["batch"]),
+        registers=registers,
     )

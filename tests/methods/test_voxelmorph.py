@@ -14,6 +14,7 @@ from regtool.spatial.compose import compose
 from regtool.spatial.jacobian import jacobian_determinant
 from regtool.spatial.warp import warp
 from regtool.weights import resolve
+from regtool_voxelmorph.inflate import inflate
 from regtool_voxelmorph.network import VARIANTS, UNet, VoxelMorph, VoxelMorphDiff
 from regtool_voxelmorph.options import DiffOptions, NoOptions
 from regtool_voxelmorph.presets import VOXELMORPH, VOXELMORPH_DIFF
@@ -175,3 +176,26 @@ def test_reaches_its_goal_on_the_validation_patients(shared_data, name, slices):
     dice, folds = np.mean(scores, axis=0)
     assert dice >= GOALS[name, slices]
     assert folds < 0.5
+
+
+@pytest.mark.parametrize("kind", [VoxelMorph, VoxelMorphDiff])
+def test_an_inflated_network_sees_equal_slices_as_the_flat_one_does(kind):
+    torch.manual_seed(0)
+    flat, solid = kind(2, "2"), kind(3, "2")
+    with torch.no_grad():
+        for parameter in flat.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    inflate(flat, solid)
+    slices = torch.rand(2, 1, 32, 48)
+    volumes = slices[:, :, None].expand(-1, -1, 64, -1, -1)
+    with torch.no_grad():
+        if kind is VoxelMorph:
+            wanted = flat.displacement(slices[:1], slices[1:])
+            found = solid.displacement(volumes[:1], volumes[1:])
+        else:
+            wanted, _ = flat.velocity(slices[:1], slices[1:])
+            found, _ = solid.velocity(volumes[:1], volumes[1:])
+    middle = found[:, :, found.shape[2] // 2]
+    assert middle[:, 0].abs().max() < 1e-2
+    # Zero padding at the ends of the stack reaches the middle through the deepest level only.
+    assert torch.allclose(middle[:, 1:], wanted, atol=0.05 * float(wanted.abs().max()))
