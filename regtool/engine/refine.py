@@ -94,21 +94,26 @@ def _descend(
     """Adam for ``count`` steps; the displacement with the smallest loss is kept.
 
     So equal images stay exactly where they are, though Adam turns rounding errors into full steps.
+    Adam (Kingma & Ba 2015) is written out because the first use of ``torch.optim`` imports
+    PyTorch's compiler, which takes a second.
     """
-    u = u.detach().clone().requires_grad_(True)
-    optimiser = torch.optim.Adam([u], lr=rate)
-    best, least = u.detach().clone(), float("inf")
-    for step in range(count):
-        optimiser.zero_grad(set_to_none=True)
-        value = loss(u)
-        value.backward()
+    u = u.detach().clone()
+    best, least = u.clone(), float("inf")
+    mean, square = torch.zeros_like(u), torch.zeros_like(u)
+    for step in range(1, count + 1):
+        value = loss(u.requires_grad_(True))
+        (gradient,) = torch.autograd.grad(value, u)
+        u = u.detach()
         if value.item() < least - _GAIN:
             least = value.item()
-            best.copy_(u.detach())
-        optimiser.step()
-        context.report(progress[0] + step + 1, progress[1])
+            best.copy_(u)
+        mean.lerp_(gradient, 1 - _BETAS[0])
+        square.mul_(_BETAS[1]).addcmul_(gradient, gradient, value=1 - _BETAS[1])
+        scale = (square / (1 - _BETAS[1] ** step)).sqrt_().add_(1e-8)
+        u.addcdiv_(mean, scale, value=-rate / (1 - _BETAS[0] ** step))
+        context.report(progress[0] + step, progress[1])
     with torch.no_grad():
-        return u.detach() if float(loss(u)) < least - _GAIN else best
+        return u if float(loss(u)) < least - _GAIN else best
 
 
 def _shapes(
