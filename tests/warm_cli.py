@@ -61,11 +61,13 @@ class WarmProcess:
             env=environment(),
         )  # fmt: skip
 
-    def run(self, args: list[str], cwd: Path, env: dict[str, str] | None = None) -> Ran:
-        """Run one command and wait for it."""
+    def run(
+        self, args: list[str], cwd: Path, env: dict[str, str] | None = None, before: str = ""
+    ) -> Ran:
+        """Run one command and wait for it; ``before`` is Python to run first in its process."""
         out, err = self._scratch / "stdout", self._scratch / "stderr"
         order = {"args": args, "cwd": str(cwd), "env": environment(env), "out": str(out),
-                 "err": str(err)}  # fmt: skip
+                 "err": str(err), "before": before}  # fmt: skip
         assert self._process.stdin and self._process.stdout
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
@@ -108,6 +110,7 @@ def _become(order: dict[str, Any]) -> None:
     sys.argv = ["regtool", *order["args"]]
     code = 1
     try:
+        exec(order["before"], {})
         (entry,) = entry_points(group="console_scripts", name="regtool")
         entry.load()()
     except SystemExit as end:

@@ -35,8 +35,10 @@ def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmProcess]:
 def regtool(warm: WarmProcess, tmp_path: Path) -> Program:
     """Run a command in ``tmp_path`` (or ``cwd``); arguments may be paths and numbers."""
 
-    def run(*args: object, cwd: Path = tmp_path, env: dict[str, str] | None = None) -> Ran:
-        return warm.run([str(a) for a in args], cwd, env)
+    def run(
+        *args: object, cwd: Path = tmp_path, env: dict[str, str] | None = None, before: str = ""
+    ) -> Ran:
+        return warm.run([str(a) for a in args], cwd, env, before)
 
     return run
 

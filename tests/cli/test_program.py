@@ -1,0 +1,173 @@
+"""The program as a whole: help, version, terminals, start-up, unexpected errors."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import QUICK, Program
+from warm_cli import environment, script
+
+HEAVY = ("torch", "numpy", "SimpleITK", "nibabel", "huggingface_hub", "accelerate", "scipy")
+COMMANDS = ("register", "apply", "jacobian", "train", "methods", "weights", "plugins", "demo")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["register", "--help"], ["apply", "-h"], ["methods"], ["--version"]]
+)
+def test_light_commands_import_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
+    code = (
+        "import sys, json\n"
+        "from regtool.cli.app import main\n"
+        f"sys.argv = ['regtool', *{arguments!r}]\n"
+        "try:\n    main()\n"
+        "except SystemExit as end:\n    assert not end.code, end.code\n"
+        f"print(json.dumps([m for m in {HEAVY!r} if m in sys.modules]), file=sys.stderr)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path,
+        env=environment(),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stderr.splitlines()[-1]) == []
+
+
+def test_register_does_not_import_the_compiler(tiny: dict[str, Path], tmp_path: Path) -> None:
+    """torch's compiler takes a second to import, and its optimisers import it."""
+    unwanted = (
+        "torch._dynamo",
+        "sympy",
+        "scipy.ndimage",
+        "huggingface_hub",
+        "accelerate",
+        "matplotlib",
+    )
+    code = (
+        "import sys\n"
+        "from regtool.cli.app import main\n"
+        f"sys.argv = ['regtool', 'register', *{QUICK!r}, 'fixed.nii.gz', 'moving.nii.gz', '-q']\n"
+        "try:\n    main()\n"
+        "except SystemExit as end:\n    assert not end.code, end.code\n"
+        f"print([m for m in {unwanted!r} if m in sys.modules])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path,
+        env=environment(),
+    )  # fmt: skip
+    assert done.stdout == "[]\n", done.stderr
+
+
+def test_version_and_usage(fresh: Program) -> None:
+    from regtool import __version__
+
+    assert fresh("--version").ok().out == f"regtool {__version__}\n"
+    ran = fresh()
+    assert ran.code == 2
+    assert all(command in ran.out + ran.err for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_fits_a_narrow_terminal(command: str, regtool: Program) -> None:
+    ran = regtool(command, "--help", env={"COLUMNS": "40", "TERMINAL_WIDTH": "40"}).ok()
+    assert ran.err == ""
+    assert "\x1b" not in ran.out
+
+
+def test_bracketed_text_is_visible(regtool: Program) -> None:
+    assert "[affine.mat,1]" in regtool("apply", "--help").ok().out
+    ran = regtool("apply", "x.nii", "-t", "[a.mat,b]")
+    assert "[a.mat,b]" in ran.err or "x.nii" in ran.err
+
+
+def test_usage_errors(regtool: Program) -> None:
+    for args in (("regster",), ("register",), ("register", "one"), ("--nonsense",)):
+        ran = regtool(*args)
+        assert ran.code == 2 and ran.out == ""
+        assert "Traceback" not in ran.err and "╭" not in ran.err
+
+
+def test_debug_shows_the_traceback(regtool: Program) -> None:
+    quiet = regtool("jacobian", "none.nii.gz")
+    loud = regtool("jacobian", "none.nii.gz", "--debug")
+    assert quiet.code == loud.code == 3
+    assert "Traceback" not in quiet.err and "Traceback" in loud.err
+
+
+def raising(error: str) -> str:
+    """Python that makes the engine of ``jacobian`` raise."""
+    return (
+        "import regtool.engine.jacobian as engine\n"
+        f"def broken(*args, **options): raise {error}\n"
+        "engine.jacobian = broken\n"
+    )
+
+
+def test_a_bug_is_one_line_and_exit_1(regtool: Program) -> None:
+    bug = raising("RuntimeError('first\\nsecond')")
+    ran = regtool("jacobian", "x.nii", before=bug)
+    assert ran.code == 1 and ran.out == ""
+    assert ran.err.startswith("regtool: error: unexpected RuntimeError: first second (a bug; ")
+    assert len(ran.err.splitlines()) == 1
+    ran = regtool("jacobian", "x.nii", "--debug", before=bug)
+    assert ran.code == 1 and "Traceback" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "says"),
+    [
+        ("MemoryError()", 6, "not enough memory"),
+        ("RuntimeError('DefaultCPUAllocator: no')", 6, "not enough memory"),
+        ("OSError(28, 'No space left on device', 'x.nii')", 8, "x.nii: No space left on device"),
+        ("OSError(12, 'Cannot allocate memory')", 6, "not enough memory"),
+    ],
+)
+def test_errors_of_the_system(error: str, code: int, says: str, regtool: Program) -> None:
+    ran = regtool("jacobian", "x.nii", before=raising(error))
+    assert ran.code == code and says in ran.err
+    assert len(ran.err.splitlines()) == 1
+
+
+def test_reader_that_goes_away(tmp_path: Path) -> None:
+    done = subprocess.run(
+        f"{script()} methods --json | head -c 1", shell=True, capture_output=True, text=True,
+        cwd=tmp_path, env=environment(),
+    )  # fmt: skip
+    assert done.stderr == ""
+
+
+def on_a_terminal(args: list[str], cwd: Path, env: dict[str, str]) -> str:
+    """Everything a command prints when stdout and stderr are a terminal."""
+    leader, follower = pty.openpty()
+    process = subprocess.Popen(
+        [str(script()), *args], cwd=cwd, env=environment(env), stdin=subprocess.DEVNULL,
+        stdout=follower, stderr=follower,
+    )  # fmt: skip
+    os.close(follower)
+    text = b""
+    while True:
+        try:
+            part = os.read(leader, 65536)
+        except OSError:
+            break
+        if not part:
+            break
+        text += part
+    os.close(leader)
+    assert process.wait() == 0
+    return text.decode()
+
+
+def test_terminal(tiny: dict[str, Path], tmp_path: Path) -> None:
+    """A progress bar for people; no colour for those who do not want it."""
+    args = ["register", *QUICK, str(tiny["fixed"]), str(tiny["moving"]), "-o"]
+    shown = on_a_terminal([*args, "a_"], tmp_path, {"COLUMNS": "40", "TERM": "xterm-256color"})
+    assert "register" in shown and "wrote a_regtool.json" in shown
+    plain = on_a_terminal([*args, "b_"], tmp_path, {"NO_COLOR": "1", "TERM": "xterm-256color"})
+    assert "\x1b[3" not in plain and "\x1b[1;3" not in plain, "no colours"
+    listed = on_a_terminal(["methods"], tmp_path, {"NO_COLOR": "1", "COLUMNS": "40"})
+    assert "optimise" in listed and "\x1b" not in listed
