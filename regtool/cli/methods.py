@@ -35,8 +35,12 @@ def _list(as_json: bool) -> None:
         broken = [{"name": f.name, "error": str(f.error)} for f in failures]
         print_json({"methods": [_facts(method) for method in found], "broken": broken})
         return
-    rows = [(m.name, _dimensions(m.ndim), str(len(m.weights) or "-"), m.summary) for m in found]
-    print_table(rows, ("method", "images", "weights", "summary"))
+    rows = [
+        (m.name, m.task, _dimensions(m.ndim), ", ".join(m.modality), ", ".join(m.anatomy),
+         ", ".join(ref.name for ref in m.weights) or "-", m.licence)
+        for m in found
+    ]  # fmt: skip
+    print_table(rows, ("method", "task", "images", "modality", "anatomy", "weights", "licence"))
 
 
 def _show(entry: discovery.Entry, method: Method, as_json: bool) -> None:
