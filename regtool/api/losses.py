@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from regtool.losses.dice import one_hot, soft_dice, soft_dice_maps
 from regtool.losses.jacobian_penalty import fold_penalty, volume_penalty
-from regtool.losses.jacobian_penalty import fold_penalty, volume_penalty
 from regtool.losses.kl import velocity_kl
 from regtool.losses.mse import mse
 from regtool.losses.ncc import local_ncc, local_ncc_map
 from regtool.losses.reduce import masked_mean
 from regtool.losses.smoothness import bending_energy, diffusion
 from regtool.losses.ssim import ssim_loss, ssim_map
-from regtool.losses.ssim import ssim_loss, ssim_map
 
 __all__ = [
     "bending_energy",
     "diffusion",
-    "fold_penalty",
     "fold_penalty",
     "local_ncc",
     "local_ncc_map",
@@ -25,8 +22,6 @@ __all__ = [
     "one_hot",
     "soft_dice",
     "soft_dice_maps",
-    "ssim_loss",
-    "ssim_map",
     "ssim_loss",
     "ssim_map",
     "velocity_kl",

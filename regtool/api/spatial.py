@@ -9,10 +9,8 @@ from __future__ import annotations
 from regtool.spatial.compose import affine_to_displacement, apply_affine, compose, compose_affine
 from regtool.spatial.integrate import integrate
 from regtool.spatial.invert import invert
-from regtool.spatial.invert import invert
 from regtool.spatial.jacobian import jacobian_determinant
 from regtool.spatial.resize import resize, resize_image
-from regtool.spatial.smooth import gaussian
 from regtool.spatial.smooth import gaussian
 from regtool.spatial.warp import identity, sample, warp, warp_labels
 
@@ -22,10 +20,8 @@ __all__ = [
     "compose",
     "compose_affine",
     "gaussian",
-    "gaussian",
     "identity",
     "integrate",
-    "invert",
     "invert",
     "jacobian_determinant",
     "resize",
