@@ -199,3 +199,29 @@ def test_an_inflated_network_sees_equal_slices_as_the_flat_one_does(kind):
     assert middle[:, 0].abs().max() < 1e-2
     # Zero padding at the ends of the stack reaches the middle through the deepest level only.
     assert torch.allclose(middle[:, 1:], wanted, atol=0.05 * float(wanted.abs().max()))
+
+
+def test_cropped_and_uncropped_files_give_the_same_answer(shared_data, tmp_path):
+    """No label decides the box, and where the file ends does not either."""
+    import SimpleITK as sitk
+
+    pairs = [p for p in open_data(f"acdc:{shared_data / 'acdc'}") if p.split == "val"]
+    whole, cropped = [], []
+    for pair in pairs[1:4]:
+        files = [pair.fixed.image, pair.moving.image, pair.fixed.labels, pair.moving.labels]
+        small = []
+        for position, file in enumerate(files):
+            image = sitk.ReadImage(str(file))
+            size = list(image.GetSize())
+            start = [size[0] // 10, size[1] // 12, 0]
+            part = [size[0] * 8 // 10, size[1] * 10 // 12, size[2]]
+            path = tmp_path / f"{pair.name}_{position}.nii.gz"
+            sitk.WriteImage(sitk.RegionOfInterest(image, part, start), str(path))
+            small.append(path)
+        for given, scores in ((files, whole), (small, cropped)):
+            record = regtool.register(
+                given[0], given[1], "voxelmorph", slices="z",
+                fixed_labels=given[2], moving_labels=given[3],
+            ).record  # fmt: skip
+            scores.append(record["dice"]["after"]["mean"])
+    assert np.abs(np.subtract(whole, cropped)).max() < 0.03
