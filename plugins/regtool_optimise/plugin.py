@@ -28,6 +28,7 @@ def _preset(ndim: int) -> dict[str, Any]:
         "ndim": ndim,
         "network": {},
         "preparation": {
+            "orientation": "LPS",  # the result does not depend on how the file stores its axes
             "spacing": (None,) * ndim,
             "size": (None,) * ndim,
             "multiple": 1,
