@@ -75,7 +75,8 @@ class Plan:
             outputs = read_record(self.path(SUFFIX)).get("outputs", {})
         except InputError:
             return []
-        return [name for name in outputs if Path(name).name == name]
+        names = outputs if isinstance(outputs, dict) else {}
+        return [name for name in names if Path(name).name == name]
 
     def record(
         self,

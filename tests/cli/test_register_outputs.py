@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from conftest import Case
-from registration_cases import bend, moved, points_of, read_array
+from conftest import QUICK, Case, Program
+from registration_cases import bend, make_grid, moved, points_of, read_array, write_pair
 
 ALWAYS = {"Warped.nii.gz", "1Warp.nii.gz", "0GenericAffine.mat", "regtool.json"}
 ASKED = {"1InverseWarp.nii.gz", "InverseWarped.nii.gz", "WarpedLabels.nii.gz", "Composite.h5"}
@@ -129,3 +130,66 @@ def test_one_slice_does_not_leave_its_plane(done_slice: Case) -> None:
     raw = np.asarray(nib.load(done_slice.output("1Warp.nii.gz")).dataobj)
     along = raw.reshape(-1, 3) @ done_slice.fixed.direction_matrix[:, 2]
     assert np.abs(along).max() < 1e-5
+
+
+@pytest.mark.parametrize("name", ["done2d", "done3d", "done_stack"])
+def test_field_in_simpleitk(name: str, request: pytest.FixtureRequest) -> None:
+    """A NIfTI vector image that makes a transform as it is."""
+    case: Case = request.getfixturevalue(name)
+    field = sitk.ReadImage(str(case.output("1Warp.nii.gz")))
+    assert field.GetNumberOfComponentsPerPixel() == case.fixed.ndim
+    chain = sitk.CompositeTransform(case.fixed.ndim)
+    chain.AddTransform(sitk.ReadTransform(str(case.output("0GenericAffine.mat"))))
+    chain.AddTransform(
+        sitk.DisplacementFieldTransform(sitk.Cast(field, sitk.sitkVectorFloat64))
+    )  # the one added last is applied first
+    fixed = sitk.ReadImage(str(case.files["fixed"]), sitk.sitkFloat32)
+    moving = sitk.ReadImage(str(case.files["moving"]), sitk.sitkFloat32)
+    warped = sitk.GetArrayFromImage(sitk.Resample(moving, fixed, chain, sitk.sitkLinear, 0.0))
+    difference = np.abs(warped - read_array(case.output("Warped.nii.gz")))
+    assert difference.max() < 1e-3 * np.ptp(warped)
+
+
+def test_one_frame_of_time(regtool: Program, tmp_path: Path) -> None:
+    """(X,Y,Z,1) is a volume, and its results have that shape again."""
+    grid = make_grid("flipped", (20, 18, 6), (2.0, 2.0, 6.0))
+    files = write_pair(tmp_path, grid, grid, np.eye(4), 1.0)
+    for name in ("fixed", "moving"):
+        image = nib.load(files[name])
+        data = np.asarray(image.dataobj)[..., None]
+        nib.Nifti1Image(data, image.affine).to_filename(tmp_path / f"{name}4.nii.gz")
+    regtool("register", *QUICK, "fixed4.nii.gz", "moving4.nii.gz", "-o", "out_", "--inverse").ok()
+    for name in ("Warped", "InverseWarped"):
+        assert nib.load(tmp_path / f"out_{name}.nii.gz").shape == (20, 18, 6, 1)
+    assert nib.load(tmp_path / "out_1Warp.nii.gz").shape == (20, 18, 6, 1, 3)
+
+
+def test_extras_of_an_earlier_run_go(
+    tiny: dict[str, Path], regtool: Program, tmp_path: Path
+) -> None:
+    """What the old record lists and the new run does not write would be taken for new."""
+    args = ("register", *QUICK, tiny["fixed"], tiny["moving"], "-o", "out_")
+    regtool(*args).ok()
+    record = json.loads((tmp_path / "out_regtool.json").read_text("utf-8"))
+    for name in ("Code.nii.gz", "../away.nii.gz"):
+        record["outputs"][name] = {"file": f"out_{name}", "sha256": ""}
+    (tmp_path / "out_regtool.json").write_text(json.dumps(record), "utf-8")
+    (tmp_path / "out_Code.nii.gz").write_bytes(b"old")
+    (tmp_path / "out_Mine.nii.gz").write_bytes(b"not regtool's")
+    regtool(*args, "--overwrite").ok()
+    assert not (tmp_path / "out_Code.nii.gz").exists()
+    assert (tmp_path / "out_Mine.nii.gz").exists()
+
+
+@pytest.mark.parametrize("broken", ["[]", "{}", '{"kind": "registration", "schema": 1}', "\0"])
+def test_damaged_old_record(
+    broken: str, tiny: dict[str, Path], regtool: Program, tmp_path: Path
+) -> None:
+    (tmp_path / "out_regtool.json").write_text(broken, "utf-8")
+    args = ("register", *QUICK, tiny["fixed"], tiny["moving"], "-o", "out_")
+    assert regtool(*args).code == 8
+    regtool(*args, "--overwrite").ok()
+    (tmp_path / "r_regtool.json").write_text(broken, "utf-8")
+    assert regtool("jacobian", "r_regtool.json").code == 3
+    assert regtool("apply", tiny["moving"], "-t", "r_regtool.json").code == 3
+    assert regtool("apply", tiny["moving"], "-t", "r_regtool.json", "--inverse").code == 3
