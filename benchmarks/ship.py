@@ -37,9 +37,10 @@ def section(row: dict, method: str) -> str:
     return f"""
 ## Measured on the validation patients
 
-`benchmarks/acdc.py`, {row["pairs"]} patients, uncropped files, ED moving and ES fixed, the network
-alone through `regtool register`, on each image's own grid. The patients chose the checkpoint and
-the few settings tried, so the figures are slightly optimistic; no other labelled patients were used.
+`benchmarks/acdc.py`, {row["pairs"]} patients, uncropped files, ED moving and ES fixed, the
+network alone through `regtool register`, on each image's own grid. These patients chose the
+checkpoint and the few settings tried, so the figures are slightly optimistic; no other labelled
+patients were used.
 
 | | before | after |
 |---|---|---|
@@ -52,8 +53,8 @@ the few settings tried, so the figures are slightly optimistic; no other labelle
 | SD of log J | | {row["sd_log_j"]:.3f} |
 
 Published for a 3-D {method} on other patients of the same data (DiffuseMorph, ECCV 2022), at the
-papers' size and 800 epochs on a GPU: five regions {PUBLISHED[method]}. Fold percentages of different
-papers do not compare.
+papers' size on a GPU: five regions {PUBLISHED[method]}. Fold percentages of different papers do not
+compare.
 
 Most ACDC files carry a nominal pixel spacing, so hearts appear at other sizes than in the body.
 """
