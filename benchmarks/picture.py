@@ -1,6 +1,6 @@
 """The picture of the README: the generated heart before and after registration.
 
-    python benchmarks/picture.py docs/heart.png
+python benchmarks/picture.py docs/heart.png
 """
 
 from __future__ import annotations

@@ -32,7 +32,19 @@ PUBLISHED = {
 """Five-region Dice on other ACDC patients (90/10 split), DiffuseMorph paper (ECCV 2022), 3-D."""
 
 
-def section(row: dict, method: str) -> str:
+def start(config: dict) -> str:
+    """Where the registration stage started, if another stage went before it."""
+    first = discovery.load(config["method"]).presets[config["preset"]]["training"]
+    if "slices_first" not in first:
+        return ""
+    steps = first["slices_first"]["steps"]
+    return (
+        f"The 3-D network started from its 2-D form, trained for {steps} steps on the slices of\n"
+        "the same volumes and inflated; the time above is that of the 3-D stage.\n\n"
+    )
+
+
+def section(row: dict, config: dict) -> str:
     """The card's table of what `benchmarks/acdc.py` measured."""
     return f"""
 ## Measured on the validation patients
@@ -52,11 +64,12 @@ patients were used.
 | folds, % of voxels | | {row["folds_percent"]:.3f} |
 | SD of log J | | {row["sd_log_j"]:.3f} |
 
-Published for a 3-D {method} on other patients of the same data (DiffuseMorph, ECCV 2022), at the
-papers' size on a GPU: five regions {PUBLISHED[method]}. Fold percentages of different papers do not
-compare.
+Published for the 3-D method on other patients of the same data (DiffuseMorph, ECCV 2022), at the
+papers' size on a GPU: five regions {PUBLISHED[config["method"]]}.
+Fold percentages of different papers do not compare.
 
-Most ACDC files carry a nominal pixel spacing, so hearts appear at other sizes than in the body.
+{start(config)}Most ACDC files carry a nominal pixel spacing, so hearts appear at other sizes
+than in the body.
 """
 
 
@@ -75,7 +88,7 @@ def main() -> None:
         row = next((r for r in rows if r["method"] == NAMES.get(folder.name)), None)
         if row is not None:
             with (target / "README.md").open("a", encoding="utf-8") as card:
-                card.write(section(row, config["method"]))
+                card.write(section(row, config))
         digest = file_sha256(target / "model.safetensors")
         method = discovery.load(config["method"])
         print(folder.name, digest, write_pin(method, folder.name, {"sha256": digest}))
