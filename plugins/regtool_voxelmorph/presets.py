@@ -59,6 +59,7 @@ VOXELMORPH: dict[str, dict[str, Any]] = {
         "ndim": 3,
         "network": {"variant": "2"},
         "preparation": _HEART_3D,
+        "options": {"passes": 2},
         "training": {
             "slices_first": {"steps": 2_000, "lr": 1e-3},
             "steps": 4_000,
@@ -75,6 +76,7 @@ VOXELMORPH: dict[str, dict[str, Any]] = {
         "ndim": 2,
         "network": {"variant": "2", "width": 2},
         "preparation": _HEART_2D,
+        "options": {"passes": 2},
         "training": {
             "steps": 7_000,
             "batch": 4,
