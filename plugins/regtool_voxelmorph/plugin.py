@@ -41,7 +41,7 @@ def regtool_method() -> Method:
                 anatomy="heart (short axis)",
                 modality="cine MR",
                 licence="CC-BY-NC-SA-4.0",
-                sha256="",
+                sha256="b38c257f1cb74607141fe79948a9c02558ac6bc4ba7e9e844325114e2f5a8b8d",
             ),
         ),
     )
