@@ -11,12 +11,12 @@ API_VERSION = 1
 
 CAPABILITIES = frozenset(
     {
-        "masks",    # uses Sample.mask
-        "labels",   # uses Sample.labels at registration time
-        "points",   # uses Sample.points at registration time
+        "masks",  # uses Sample.mask
+        "labels",  # uses Sample.labels at registration time
+        "points",  # uses Sample.points at registration time
         "inverse",  # returns a true inverse field
         "samples",  # draws random samples: the seed matters
-        "previews", # calls Context.preview while it works
+        "previews",  # calls Context.preview while it works
     }
 )
 

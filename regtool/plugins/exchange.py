@@ -34,8 +34,12 @@ class Sample:
             return None if t is None else t.to(device)
 
         return Sample(
-            self.image.to(device), self.spacing, move(self.mask), move(self.labels),
-            move(self.points), self.modality,
+            self.image.to(device),
+            self.spacing,
+            move(self.mask),
+            move(self.labels),
+            move(self.points),
+            self.modality,
         )
 
 
