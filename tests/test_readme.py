@@ -16,11 +16,10 @@ PROGRAM = Path(sys.executable).with_name("regtool")
 
 SUBSTITUTES = {
     "acdc:/data/ACDC": "phantom:heart3d?n=3&size=48",
-    "runs/vm/weights/voxelmorph-acdc-3d": "runs/vm/weights/voxelmorph-acdc-3d",
     "PREFIX": "moving_to_fixed_",
 }
 EXTRA = {
-    "train": ["--steps", "2", "--stage", "registration", "--set", "val_every=2"],
+    "train": ["--set", "steps=2", "--set", "slices_first.steps=2", "--set", "val_every=2"],
     "apply": ["--overwrite"], "register": ["--overwrite"], "jacobian": ["--overwrite"],
 }  # fmt: skip
 

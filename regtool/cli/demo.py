@@ -58,7 +58,8 @@ def demo(
     names = ", ".join(f"{value} {name}" for value, name in phantom.names.items())
     LOGGER.info("wrote %s (labels: %s)", ", ".join(str(p) for p in paths.values()), names)
     files = shlex.join([str(paths["fixed"]), str(paths["moving"])])
-    LOGGER.info("next: regtool register -m optimise %s", files)
+    method = "" if kind.value.startswith("heart") else "-m optimise "
+    LOGGER.info("next: regtool register %s%s", method, files)
     if as_json:
         facts = {part: str(path) for part, path in paths.items()}
         labels = {str(value): name for value, name in phantom.names.items()}
