@@ -51,7 +51,7 @@ def headers(
     width, height = size
     main = struct.pack("<14I", 10**6 // rate, 0, 0, 16, count, 0, 1, 0, width, height, 0, 0, 0, 0)
     stream = b"vids" + codec + struct.pack(
-        "<IHHIIIIIIIIhhhh", 0, 0, 0, 0, 1, rate, 0, count, 0, 2**32 - 1, 0, 0, 0, width % 2**15, height % 2**15
+        "<IHHIIIIIIIIhhhh", 0, 0, 0, 0, 1, rate, 0, count, 0, 2**32 - 1, 0, 0, 0, 0, 0
     )  # fmt: skip
     form = struct.pack(
         "<IiiHH4sIiiII", 40, width, height, 1, 24, codec, width * height * 3, 0, 0, 0, 0

@@ -1,8 +1,8 @@
 """Motion-JPEG videos in AVI files: their structure by hand, their frames by Pillow.
 
 Pillow decodes the frames because TensorBoard, which regtool depends on, already brings it: nothing
-new is installed. OpenCV, PyAV and imageio-ffmpeg would add 30 to 90 MB for one codec, and OpenCV's
-choice of decoder depends on how it was built. ITK reads JPEG from files only, not from memory. An
+new is installed. OpenCV would add 150 MB for one codec, and it decodes a video from its start; ITK
+reads JPEG from files only, not from memory. An
 AVI file is a tree of chunks (Microsoft, "AVI RIFF File Reference"; OpenDML 1.02 for the parts
 beyond the first GiB), and each frame of Motion JPEG is a JPEG image of its own, so that one frame
 is read without those before it. Frames without Huffman tables, which Motion JPEG allows, are

@@ -35,6 +35,18 @@ def test_frames_are_a_series_of_luma(tmp_path: Path) -> None:
     assert volume.header.units == "unknown" and volume.header.time_step == pytest.approx(0.02)
 
 
+@pytest.mark.parametrize("writer", ["opencv", "ffmpeg"])
+def test_files_of_real_writers(writer: str) -> None:
+    """Three frames of 2x + 4y + 20t, written by OpenCV as EchoNet-Dynamic's were.
+
+    One by OpenCV's own Motion-JPEG writer, one by its FFmpeg.
+    """
+    volume = read_image(Path(__file__).parent / "videos" / f"{writer}.avi", SERIES)
+    t, y, x = np.mgrid[:3, :32, :48]
+    assert volume.array.shape == (3, 32, 48) and volume.header.time_step == pytest.approx(0.02)
+    assert np.abs(volume.array - (2.0 * x + 4 * y + 20 * t)).max() < 8
+
+
 def test_one_frame_is_the_frame_of_the_series(tmp_path: Path) -> None:
     path = written(tmp_path, avi(JPEGS))
     series = read_image(path, SERIES)
@@ -95,7 +107,7 @@ def test_sound_records_and_a_second_part(tmp_path: Path) -> None:
 
 def test_a_video_is_no_image(tmp_path: Path) -> None:
     path = written(tmp_path, avi(JPEGS))
-    with pytest.raises(InputError, match="series of frames of size 112×112×5.*choose one frame"):
+    with pytest.raises(InputError, match=r"series of frames of size 112×112×5.*choose one frame"):
         read_image(path)
 
 
