@@ -22,6 +22,10 @@ class HierarchicalLoss:
     before quantisation, R the mean squared forward difference of u in voxels. The paper's equations
     hold beta and 1 - beta once in the sum and again in its terms: ``double_beta`` squares both.
 
+    Latents have no natural unit. ``latent_scale`` ``none`` takes them as they are (the paper);
+    ``image`` multiplies the latent term by the variance of the fixed images over that of their
+    latents, so that beta divides between two terms of one size.
+
     ``latent_grad`` on, the default, lets the latent term pull at the field through the encoder, as
     the paper describes. Off, it only shifts the value, as in the released code, where the encoder
     runs without gradients.
@@ -32,6 +36,9 @@ class HierarchicalLoss:
         power = 2 if settings["double_beta"] else 1
         beta = float(settings["beta"])
         self.pixel_weight, self.latent_weight = beta**power, (1 - beta) ** power
+        self.latent_scale = settings["latent_scale"]
+        if self.latent_scale not in ("none", "image"):
+            raise ValueError(f"latent_scale {self.latent_scale!r}: none or image")
         self.latent_grad = bool(settings["latent_grad"])
         self.smoothness = float(settings["smoothness"])
 
@@ -66,4 +73,8 @@ class HierarchicalLoss:
         found = encoder(pad_to_multiple(source, MULTIPLE)[0])
         if fixed_latent is None:
             fixed_latent = encoder(pad_to_multiple(fixed, MULTIPLE)[0])
-        return mse(fixed_latent.detach().float(), found.float())
+        target = fixed_latent.detach().float()
+        distance = mse(target, found.float())
+        if self.latent_scale == "none":
+            return distance
+        return distance * fixed.var() / target.var().clamp(min=1e-6)

@@ -36,6 +36,7 @@ _LOSS: dict[str, Any] = {
     "beta": 0.6,
     "double_beta": False,
     "latent_grad": True,
+    "latent_scale": "none",
 }
 
 _AUTOENCODER: dict[str, Any] = {
@@ -119,6 +120,7 @@ LDM_MORPH: dict[str, dict[str, Any]] = {
         "preparation": _HEART,
         "training": {
             **_LOSS,
+            "latent_scale": "image",
             "smoothness": 0.015,
             "steps": 4_000,
             "batch": 8,
@@ -166,6 +168,7 @@ LDM_MORPH: dict[str, dict[str, Any]] = {
         "preparation": {**_HEART, "spacing": (3.0, 3.0), "size": (64, 64)},
         "training": {
             **_LOSS,
+            "latent_scale": "image",
             "smoothness": 0.015,
             "steps": 500,
             "batch": 8,
