@@ -25,6 +25,9 @@ class LPIPS(nn.Module):
     Grey images enter as three equal channels, mapped to [-1, 1]. H and W must be at least 16.
     """
 
+    mean: Tensor
+    scale: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         layers: list[nn.Module] = []

@@ -67,7 +67,7 @@ class LDMMorph(nn.Module):
         if not self.sees_latents:
             return crop(self.registration(moving, fixed)), None
         with torch.no_grad():
-            latents = Latents(self.encoder(moving), self.encoder(fixed))
+            latents = Latents(*self.encoder(torch.cat([moving, fixed])).chunk(2))
             features = self.features(latents, generator, noise)
         return crop(self.registration(moving, fixed, features)), latents
 
@@ -76,9 +76,8 @@ class LDMMorph(nn.Module):
     ) -> list[Tensor]:
         """Features of both images at each level, the moving one's first."""
         kind = self.noise if noise == "trained" else noise
-        both = self._noisy(latents, kind, generator)
-        found = [self.denoiser.features(z, self.time) for z in both]
-        return [torch.cat(level, 1) for level in zip(*found, strict=True)]
+        both = torch.cat(self._noisy(latents, kind, generator))
+        return [torch.cat(level.chunk(2), 1) for level in self.denoiser.features(both, self.time)]
 
     def _noisy(
         self, latents: Latents, kind: str, generator: torch.Generator
@@ -107,9 +106,7 @@ class LDMMorph(nn.Module):
 
     def forward(self, pair: Pair, options: Any, context: Context) -> Prediction:
         """Register a pair; ``options.noise`` says which noise the features see."""
-        u, _ = self.register(
-            pair.moving.image, pair.fixed.image, context.generator, options.noise
-        )
+        u, _ = self.register(pair.moving.image, pair.fixed.image, context.generator, options.noise)
         return Prediction(displacement=u)
 
 

@@ -84,8 +84,7 @@ class RegistrationNetwork(nn.Module):
             return lower[-1] + latent[-1], pairs
         *finer, last = self.lgca
         skips = [
-            [module(x, z), module(z, x)]
-            for module, x, z in zip(finer, lower, latent, strict=False)
+            [module(x, z), module(z, x)] for module, x, z in zip(finer, lower, latent, strict=False)
         ]
         return last(lower[-1], latent[-1]), skips[::-1]
 

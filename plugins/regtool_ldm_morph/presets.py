@@ -98,9 +98,9 @@ LDM_MORPH: dict[str, dict[str, Any]] = {
         "ndim": 2,
         "network": {
             "autoencoder": {
-                "widths": (32, 64, 64),
+                "widths": (16, 32, 64),
                 "layers": 1,
-                "groups": 16,
+                "groups": 8,
                 "attention": True,
                 "channels": 1,
                 "codes": 1_024,
@@ -135,13 +135,13 @@ LDM_MORPH: dict[str, dict[str, Any]] = {
                     "reconstruction": "l1+gradient",
                     "quantise_from": 300,
                     "codes_from_data": True,
-                    "steps": 1_500,
+                    "steps": 2_000,
                     "val_every": 500,
-                    "batch": 4,
+                    "batch": 2,
                     "lr": 1e-3,
                 },
                 "diffusion": {
-                    "steps": 3_000,
+                    "steps": 2_000,
                     "val_every": 1_000,
                     "batch": 8,
                     "lr": 5e-4,

@@ -181,9 +181,7 @@ class SwinEncoder(nn.Module):
             if level:
                 self.merging.append(PatchMerging(ndim, channels // 2))
             blocks = [
-                SwinBlock(
-                    channels, head, (side,) * ndim, shifted=k % 2 == 1, drop_path=next(rates)
-                )
+                SwinBlock(channels, head, (side,) * ndim, shifted=k % 2 == 1, drop_path=next(rates))
                 for k in range(depth)
             ]
             self.levels.append(nn.ModuleList(blocks))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import pytest
 import torch
+from ldm_morph_cases import preset
 
 from regtool.api import Context, Pair, Sample
 from regtool.testing import check_method
@@ -25,16 +25,6 @@ PAPER = LDM_MORPH["paper"]["network"]
 
 def count(module: torch.nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
-
-
-def preset(name: str = "trial", **changes: Any) -> dict[str, Any]:
-    """A preset with keys of its network or training replaced."""
-    config = copy.deepcopy(LDM_MORPH[name])
-    for key, value in changes.items():
-        part = config["network"] if key in config["network"] else config["training"]
-        assert key in part
-        part[key] = value
-    return config
 
 
 def model(**changes: Any) -> LDMMorph:
@@ -138,8 +128,7 @@ def test_every_switch_gives_a_field_of_the_image_size(changes, shape):
 
 def test_the_ablations_have_fewer_and_fewer_parts():
     whole, plain, lower = (
-        count(build(preset(**c)))
-        for c in ({}, {"cross_attention": False}, {"features": False})
+        count(build(preset(**c))) for c in ({}, {"cross_attention": False}, {"features": False})
     )
     assert whole > plain > lower
     names = {name.split(".")[0] for name in build(preset(features=False)).state_dict()}

@@ -69,7 +69,9 @@ def test_attention_equals_the_formula_with_a_bias():
     attention = WindowAttention(6, 2, (2, 2), qkv_bias=True)
     x, y = torch.rand(2, 1, 3, 4, 6)
     q = attention.qkv(y)[..., :6].reshape(1, 3, 4, 2, 3).transpose(2, 3)
-    k, v = (attention.qkv(x)[..., s : s + 6].reshape(1, 3, 4, 2, 3).transpose(2, 3) for s in (6, 12))
+    k, v = (
+        attention.qkv(x)[..., s : s + 6].reshape(1, 3, 4, 2, 3).transpose(2, 3) for s in (6, 12)
+    )
     bias = attention.bias[attention.index].permute(2, 0, 1)
     mixed = ((q @ k.transpose(-1, -2)) / 3**0.5 + bias).softmax(-1) @ v
     wanted = attention.proj(mixed.transpose(2, 3).reshape(1, 3, 4, 6))
