@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from diffusers.models.autoencoders.vae import Encoder
 from diffusers.models.autoencoders.vq_model import VQModel
 from torch import Tensor, nn
 
@@ -19,36 +18,6 @@ def _down(settings: Mapping[str, Any]) -> tuple[str, ...]:
     levels = len(settings["widths"])
     last = "AttnDownEncoderBlock2D" if settings["attention"] else "DownEncoderBlock2D"
     return (*["DownEncoderBlock2D"] * (levels - 1), last)
-
-
-class LatentEncoder(nn.Module):
-    """Images (B, 1, H, W) in [0, 1] to latents (B, C, H / 4, W / 4) *before* quantisation.
-
-    H and W are halved between the levels of ``widths``. Latents are divided by ``spread`` when the
-    settings say ``rescale``, so that their standard deviation is one and the weight of the latent
-    loss means something; otherwise they are as the encoder gives them (the paper's scale factor 1).
-    """
-
-    spread: Tensor
-
-    def __init__(self, settings: Mapping[str, Any]) -> None:
-        super().__init__()
-        self.encoder = Encoder(
-            in_channels=1,
-            out_channels=settings["channels"],
-            down_block_types=_down(settings),
-            block_out_channels=tuple(settings["widths"]),
-            layers_per_block=settings["layers"],
-            norm_num_groups=settings["groups"],
-            double_z=False,
-        )
-        self.quant_conv = nn.Conv2d(settings["channels"], settings["channels"], 1)
-        self.rescale = bool(settings["rescale"])
-        self.register_buffer("spread", torch.ones((), dtype=torch.float32))
-
-    def forward(self, image: Tensor) -> Tensor:
-        z = self.quant_conv(self.encoder(image)).float()
-        return z / self.spread if self.rescale else z
 
 
 class Autoencoder(nn.Module):

@@ -10,23 +10,25 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from diffusers.models.unets.unet_2d import UNet2DModel
 from torch import Tensor, nn
 
-from regtool.api.diffusion import noise_schedule
+from regtool.api.diffusion import NoiseSchedule
+from regtool_ldm_morph.blocks import FeatureHalf
 
-SCHEDULE = noise_schedule("scaled_linear", 0.0015, 0.0195, 1000)
+SCHEDULE = NoiseSchedule("scaled_linear", 0.0015, 0.0195, 1000)
 """beta is the square of a line from sqrt(0.0015) to sqrt(0.0195) over 1000 steps."""
 
 _TAPS = (0, 2)
 """Of the layers of a level (its entry, then the residual blocks) the first and the third."""
 
 
-def build_unet(settings: Mapping[str, Any], channels: int) -> UNet2DModel:
+def build_unet(settings: Mapping[str, Any], channels: int) -> nn.Module:
     """The unconditional U-Net on latents of ``channels``; attention below the first level.
 
     Its last convolution starts at zero, so that an untrained network predicts no noise.
     """
+    from diffusers.models.unets.unet_2d import UNet2DModel
+
     widths = tuple(settings["widths"])
     deep = len(widths) - 1
     unet = UNet2DModel(
@@ -52,16 +54,18 @@ def tap_channels(widths: Sequence[int]) -> list[int]:
 class Denoiser(nn.Module):
     """The part of the U-Net that computes features: its stem, time embedding and way down.
 
-    With ``whole`` it keeps the way up too, which only DDIM inversion needs at registration.
+    With ``whole`` it is diffusers' U-Net with its way up, which only DDIM inversion needs.
     """
 
     def __init__(self, settings: Mapping[str, Any], channels: int, whole: bool = False) -> None:
         super().__init__()
-        unet = build_unet(settings, channels)
-        if not whole:
-            for name in ("mid_block", "up_blocks", "conv_norm_out", "conv_out"):
-                setattr(unet, name, None)
-        self.unet = unet
+        self.unet: Any
+        if whole:
+            self.unet = build_unet(settings, channels)
+        else:
+            self.unet = FeatureHalf(
+                channels, settings["widths"], settings["head"], settings["groups"]
+            )
 
     def features(self, z: Tensor, t: int) -> list[Tensor]:
         """First and third layer of each level for latents (B, C, h, w) at step ``t``.

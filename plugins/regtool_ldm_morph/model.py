@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from regtool.api import Context, Pair, Prediction
 from regtool.api.diffusion import add_noise, ddim_inversion
 from regtool.api.nn import pad_to_multiple
-from regtool_ldm_morph.autoencoder import LatentEncoder
 from regtool_ldm_morph.denoiser import SCHEDULE, Denoiser, tap_channels
+from regtool_ldm_morph.encoder import LatentEncoder
 from regtool_ldm_morph.network import MULTIPLE, RegistrationNetwork
 
 FROZEN = ("encoder", "denoiser")

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from regtool.api.diffusion import add_noise
 from regtool.api.train import Context, Pair, StepOutput, mse
-from regtool_ldm_morph.autoencoder import LatentEncoder
 from regtool_ldm_morph.denoiser import SCHEDULE, build_unet
+from regtool_ldm_morph.encoder import LatentEncoder
 from regtool_ldm_morph.stage_autoencoder import AutoencoderTraining
 
 
@@ -46,7 +46,7 @@ def step(module: nn.Module, pair: Pair, context: Context) -> StepOutput:
         z = module.encoder(images)
     draw = context.generator
     t = torch.randint(
-        len(SCHEDULE.betas), (z.shape[0],), generator=draw, device=z.device, dtype=torch.int64
+        SCHEDULE.steps, (z.shape[0],), generator=draw, device=z.device, dtype=torch.int64
     )
     noise = torch.randn(z.shape, generator=draw, device=z.device, dtype=torch.float32)
     found = module.unet(add_noise(SCHEDULE, z, noise, t), t).sample

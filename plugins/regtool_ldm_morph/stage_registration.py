@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from regtool.api.train import Context, Pair, Prediction, StepOutput
-from regtool_ldm_morph.autoencoder import LatentEncoder
+from regtool_ldm_morph.encoder import LatentEncoder
 from regtool_ldm_morph.loss import HierarchicalLoss
 from regtool_ldm_morph.model import LDMMorph
 from regtool_ldm_morph.stage_diffusion import DiffusionTraining, encoder_state

@@ -1,16 +1,15 @@
-"""Noise schedules and diffusion steps for plugins; imports torch and diffusers."""
+"""Noise schedules and diffusion steps for plugins; imports torch, diffusers when it is used."""
 
 from __future__ import annotations
 
-from regtool.diffusion.schedule import add_noise, noise_schedule, signal_level
+from regtool.diffusion.schedule import NoiseSchedule, add_noise
 from regtool.diffusion.steps import ddim_inversion, ddim_step, ddpm_step, predicted_clean
 
 __all__ = [
+    "NoiseSchedule",
     "add_noise",
     "ddim_inversion",
     "ddim_step",
     "ddpm_step",
-    "noise_schedule",
     "predicted_clean",
-    "signal_level",
 ]

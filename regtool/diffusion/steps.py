@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from torch import Tensor
 
-from regtool.diffusion.schedule import signal_level
+from regtool.diffusion.schedule import NoiseSchedule
 
 
-def predicted_clean(schedule: DDPMScheduler, noisy: Tensor, noise: Tensor, t: int) -> Tensor:
+def predicted_clean(schedule: NoiseSchedule, noisy: Tensor, noise: Tensor, t: int) -> Tensor:
     """The clean sample that ``noisy`` at step ``t`` and its predicted ``noise`` amount to."""
-    level = signal_level(schedule, t)
+    level = schedule.level(t)
     return (noisy - (1 - level) ** 0.5 * noise) / level**0.5
 
 
 def ddpm_step(
-    schedule: DDPMScheduler,
+    schedule: NoiseSchedule,
     noisy: Tensor,
     noise: Tensor,
     t: int,
@@ -28,11 +27,11 @@ def ddpm_step(
 
     Source: Ho et al., NeurIPS 2020, algorithm 2.
     """
-    return schedule.step(noise, t, noisy, generator=generator).prev_sample  # type: ignore[union-attr]
+    return schedule.scheduler.step(noise, t, noisy, generator=generator).prev_sample  # type: ignore[union-attr]
 
 
 def ddim_step(
-    schedule: DDPMScheduler,
+    schedule: NoiseSchedule,
     noisy: Tensor,
     noise: Tensor,
     t: int,
@@ -46,7 +45,7 @@ def ddim_step(
     deterministic, 1 has the variance of DDPM (only towards less noise). diffusers ties its step to
     equal strides; here both ends are free.
     """
-    here, there = signal_level(schedule, t), signal_level(schedule, to)
+    here, there = schedule.level(t), schedule.level(to)
     spread = eta * (max(0.0, (1 - there) / (1 - here) * (1 - here / there)) ** 0.5 if eta else 0.0)
     clean = predicted_clean(schedule, noisy, noise, t)
     out = there**0.5 * clean + max(0.0, 1 - there - spread**2) ** 0.5 * noise
@@ -58,7 +57,7 @@ def ddim_step(
 
 
 def ddim_inversion(
-    schedule: DDPMScheduler, predict: Callable[[Tensor, int], Tensor], clean: Tensor, t: int
+    schedule: NoiseSchedule, predict: Callable[[Tensor, int], Tensor], clean: Tensor, t: int
 ) -> Tensor:
     """Walk a clean sample deterministically up to step ``t``, one level at a time.
 
