@@ -8,12 +8,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from regtool.api.nn import pad_to_multiple
 from regtool.api.train import Context, Pair, StepOutput
 from regtool_ldm_morph.autoencoder import Autoencoder
 from regtool_ldm_morph.critic import PatchCritic, adaptive_weight, hinge
 from regtool_ldm_morph.lpips import load_lpips
+from regtool_ldm_morph.network import MULTIPLE
 
 CRITIC = "critic"
+
+
+def all_images(pair: Pair) -> Tensor:
+    """Both images of each pair as one batch (2 B, 1, H, W), padded to sizes the networks take."""
+    return pad_to_multiple(torch.cat([pair.fixed.image, pair.moving.image]), MULTIPLE)[0]
 
 
 class AutoencoderTraining(nn.Module):
@@ -51,7 +58,7 @@ class AutoencoderStep:
 
     def __call__(self, module: nn.Module, pair: Pair, context: Context) -> StepOutput:
         assert isinstance(module, AutoencoderTraining)
-        images = torch.cat([pair.fixed.image, pair.moving.image])
+        images = all_images(pair)
         if context.optimiser == CRITIC:
             return StepOutput(self._critic(module, images, context))
         found, code_loss = self._reproduce(module, images, context)

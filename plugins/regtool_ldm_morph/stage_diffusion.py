@@ -12,7 +12,7 @@ from regtool.api.diffusion import add_noise
 from regtool.api.train import Context, Pair, StepOutput, mse
 from regtool_ldm_morph.denoiser import SCHEDULE, build_unet
 from regtool_ldm_morph.encoder import LatentEncoder
-from regtool_ldm_morph.stage_autoencoder import AutoencoderTraining
+from regtool_ldm_morph.stage_autoencoder import AutoencoderTraining, all_images
 
 
 class DiffusionTraining(nn.Module):
@@ -41,9 +41,8 @@ def encoder_state(upstream: Mapping[str, nn.Module]) -> dict[str, Tensor]:
 def step(module: nn.Module, pair: Pair, context: Context) -> StepOutput:
     """Mean squared error of the predicted noise at random steps (Ho et al., 2020, equation 14)."""
     assert isinstance(module, DiffusionTraining)
-    images = torch.cat([pair.fixed.image, pair.moving.image])
     with torch.no_grad():
-        z = module.encoder(images)
+        z = module.encoder(all_images(pair))
     draw = context.generator
     t = torch.randint(
         SCHEDULE.steps, (z.shape[0],), generator=draw, device=z.device, dtype=torch.int64

@@ -24,7 +24,8 @@ from regtool_ldm_morph.lpips import LPIPS, load_lpips
 from regtool_ldm_morph.presets import LDM_MORPH
 from regtool_ldm_morph.recipe import recipe
 
-SMALL = (32, 32)
+SMALL = (32, 48)
+"""Not a multiple of 32 along x, so that every stage has to pad."""
 
 
 def chain(config, steps: int = 2):
