@@ -70,6 +70,16 @@ def test_frozen_parts_come_from_the_first_stages_and_stay():
         assert torch.equal(value, trained[name])
 
 
+def test_ddim_inversion_takes_the_whole_network_along():
+    done = chain(preset(noise="ddim_inversion"), 1)
+    ours, trained = (
+        m.state_dict()
+        for m in (done["registration"].registrar.denoiser.unet, done["diffusion"].unet)
+    )
+    assert ours.keys() == trained.keys()
+    assert all(torch.equal(ours[name], trained[name]) for name in ours)
+
+
 def test_the_latent_loss_reaches_the_registration_network_only():
     config = preset(similarity="mse", beta=0.0)
     done = chain(config, 1)
