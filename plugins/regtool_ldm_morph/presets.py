@@ -37,7 +37,9 @@ _LOSS: dict[str, Any] = {
     "double_beta": False,
     "latent_grad": True,
     "latent_scale": "none",
+    "earlier_run": None,
 }
+"""``earlier_run``: folder of a run whose autoencoder and diffusion model are taken as they are."""
 
 _AUTOENCODER: dict[str, Any] = {
     "quantiser": True,
@@ -122,7 +124,7 @@ LDM_MORPH: dict[str, dict[str, Any]] = {
         "training": {
             **_LOSS,
             "latent_scale": "image",
-            "smoothness": 0.015,
+            "smoothness": 0.02,
             "steps": 3_500,
             "val_every": 250,
             "batch": 8,

@@ -17,11 +17,13 @@ def recipe(preset: Mapping[str, Any]) -> tuple[Stage, ...]:
     """Autoencoder, latent diffusion, registration; stages that nothing would use are left out.
 
     Without diffusion features (``network.features`` off) the second stage goes, and with beta 1 the
-    first, too.
+    first, too. ``earlier_run`` takes both from the folder of a run that trained them.
     """
     network, settings = preset["network"], preset["training"]
     last = RegistrationStage(network, settings)
     stages = [_registration(last, settings)]
+    if last.earlier_run:
+        return tuple(stages)
     if last.features:
         stages.insert(0, _diffusion(settings["stages"]["diffusion"]))
     if last.freezes:

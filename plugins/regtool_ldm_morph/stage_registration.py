@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from regtool.api.train import Context, Pair, Prediction, StepOutput
+from regtool_ldm_morph.earlier_run import finished_stages
 from regtool_ldm_morph.encoder import LatentEncoder
 from regtool_ldm_morph.loss import HierarchicalLoss
 from regtool_ldm_morph.model import LDMMorph
@@ -41,6 +42,7 @@ class RegistrationStage:
         self.loss = HierarchicalLoss(settings)
         self.features = bool(network["features"])
         self.latent_loss = self.loss.latent_weight > 0
+        self.earlier_run: str | None = settings["earlier_run"]
 
     @property
     def freezes(self) -> tuple[str, ...]:
@@ -52,6 +54,8 @@ class RegistrationStage:
     def build(self, config: Mapping[str, Any], upstream: Mapping[str, nn.Module]) -> nn.Module:
         """A new registration network over the finished parts of the first two stages."""
         module = RegistrationTraining(config["network"], self.latent_loss)
+        if self.earlier_run and self.freezes:
+            upstream = finished_stages(self.earlier_run, config["network"])
         encoder = module.latent_encoder
         if encoder is not None:
             encoder.load_state_dict(encoder_state(upstream))

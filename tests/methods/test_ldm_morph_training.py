@@ -20,6 +20,7 @@ from regtool.testing.training import overfit, start
 from regtool_ldm_morph import lpips
 from regtool_ldm_morph.autoencoder import Autoencoder
 from regtool_ldm_morph.critic import PatchCritic, adaptive_weight, hinge
+from regtool_ldm_morph.earlier_run import finished_stages
 from regtool_ldm_morph.lpips import LPIPS, load_lpips
 from regtool_ldm_morph.presets import LDM_MORPH
 from regtool_ldm_morph.recipe import recipe
@@ -197,11 +198,13 @@ def test_lpips_has_the_size_of_vgg16():
     assert sum(p.numel() for p in network.lin.parameters()) == 1_472
 
 
+QUICK = ["steps=2", "batch=1", "stages.autoencoder.steps=2", "stages.diffusion.steps=2",
+         "stages.autoencoder.batch=1", "stages.diffusion.batch=1"]  # fmt: skip
+
+
 def request(folder: Path, **changes) -> TrainRequest:
-    quick = ["steps=2", "batch=1", "stages.autoencoder.steps=2", "stages.diffusion.steps=2",
-             "stages.autoencoder.batch=1", "stages.diffusion.batch=1"]  # fmt: skip
     given = {"method": "ldm-morph", "preset": "trial", "data": ["phantom:heart2d?n=3&seed=0"],
-             "device": "cpu", "threads": 1, "quiet": True, "assignments": quick}  # fmt: skip
+             "device": "cpu", "threads": 1, "quiet": True, "assignments": QUICK}  # fmt: skip
     return TrainRequest(output=folder, **{**given, **changes})
 
 
@@ -221,6 +224,16 @@ def test_a_run_of_three_stages_leaves_weights_with_the_hashes_of_its_frozen_part
     assert {n.split(".")[0] for n in load_file(result.weights / "model.safetensors")} == {
         "encoder", "denoiser", "registration"
     }  # fmt: skip
+
+    again = [*QUICK, "beta=0.8", f"earlier_run={tmp_path}"]
+    second = train(request(tmp_path / "row", assignments=again))
+    config = json.loads((second.weights / "config.json").read_text())
+    assert config["training"]["frozen"] == frozen
+    assert str(tmp_path) not in json.dumps(config)
+    with pytest.raises(FileNotFoundError, match="finished stages"):
+        finished_stages(str(tmp_path / "row"), LDM_MORPH["trial"]["network"])
+    with pytest.raises(ValueError, match="does not fit"):
+        finished_stages(str(tmp_path), LDM_MORPH["compact"]["network"])
 
     other = tmp_path / "stages" / "autoencoder.safetensors"
     tensors = load_file(other)
