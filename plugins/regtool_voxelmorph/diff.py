@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from regtool.api import Method, Paper, hookimpl
+from regtool.api import Method, Paper, WeightsRef, hookimpl
 from regtool_voxelmorph.presets import VOXELMORPH_DIFF
 
 
@@ -28,4 +28,22 @@ def regtool_method() -> Method:
         recipe="regtool_voxelmorph.recipe:recipe_diff",
         capabilities=frozenset({"inverse"}),
         presets=VOXELMORPH_DIFF,
+        weights=(
+            WeightsRef(
+                name="voxelmorph-diff-acdc-3d",
+                ndim=3,
+                anatomy="heart (short axis)",
+                modality="cine MR",
+                licence="CC-BY-NC-SA-4.0",
+                sha256="",
+            ),
+            WeightsRef(
+                name="voxelmorph-diff-acdc-2d",
+                ndim=2,
+                anatomy="heart (short axis)",
+                modality="cine MR",
+                licence="CC-BY-NC-SA-4.0",
+                sha256="",
+            ),
+        ),
     )

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from regtool.api import Context, Pair, Prediction
 from regtool.api.nn import pad_to_multiple
-from regtool.api.spatial import integrate, resize
+from regtool.api.spatial import compose, integrate, resize, warp
+from regtool_voxelmorph.options import DiffOptions, VoxelMorphOptions
 
 
 @dataclass(frozen=True)
@@ -153,9 +154,18 @@ class VoxelMorph(nn.Module):
         x, crop = pad_to_multiple(torch.cat([moving, fixed], 1), self.unet.multiple)
         return crop(self.flow(self.unet(x)))
 
-    def forward(self, pair: Pair, options: Any, context: Context) -> Prediction:
-        """Register a pair; the options have no influence on this network."""
-        return Prediction(displacement=self.displacement(pair.moving.image, pair.fixed.image))
+    def forward(self, pair: Pair, options: VoxelMorphOptions, context: Context) -> Prediction:
+        """Register a pair in ``options.passes`` passes.
+
+        One pass is the paper's. A further pass sees the moving image as warped so far and its
+        answer is composed with the displacement so far, as in a recursive cascade whose stages
+        share their weights (Zhao et al., ICCV 2019).
+        """
+        fixed, moving = pair.fixed.image, pair.moving.image
+        u = self.displacement(moving, fixed)
+        for _ in range(options.passes - 1):
+            u = compose(u, self.displacement(warp(moving, u, padding="zeros"), fixed))
+        return Prediction(displacement=u)
 
 
 class VoxelMorphDiff(nn.Module):
@@ -181,7 +191,7 @@ class VoxelMorphDiff(nn.Module):
         with torch.autocast(velocity.device.type, enabled=False):
             return resize(integrate(velocity.float(), steps or self.steps), shape)
 
-    def forward(self, pair: Pair, options: Any, context: Context) -> Prediction:
+    def forward(self, pair: Pair, options: DiffOptions, context: Context) -> Prediction:
         """Register a pair with the mean velocity; the inverse integrates its negative."""
         moving, crop = pad_to_multiple(pair.moving.image, self.unet.multiple)
         fixed, _ = pad_to_multiple(pair.fixed.image, self.unet.multiple)

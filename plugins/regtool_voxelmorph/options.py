@@ -5,8 +5,12 @@ from __future__ import annotations
 from regtool.api import Field, Options
 
 
-class NoOptions(Options):
-    """VoxelMorph has nothing to set at registration."""
+class VoxelMorphOptions(Options):
+    """Options of VoxelMorph."""
+
+    passes: int = Field(
+        1, ge=1, le=8, description="times the network looks at the pair, each on what it warped"
+    )
 
 
 class DiffOptions(Options):

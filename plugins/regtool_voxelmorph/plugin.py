@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from regtool.api import Method, Paper, hookimpl
+from regtool.api import Method, Paper, WeightsRef, hookimpl
 from regtool_voxelmorph.presets import VOXELMORPH
 
 
@@ -23,7 +23,25 @@ def regtool_method() -> Method:
         modality=("MR", "CT"),
         anatomy=("heart", "brain"),
         model="regtool_voxelmorph.network:build",
-        options="regtool_voxelmorph.options:NoOptions",
+        options="regtool_voxelmorph.options:VoxelMorphOptions",
         recipe="regtool_voxelmorph.recipe:recipe",
         presets=VOXELMORPH,
+        weights=(
+            WeightsRef(
+                name="voxelmorph-acdc-3d",
+                ndim=3,
+                anatomy="heart (short axis)",
+                modality="cine MR",
+                licence="CC-BY-NC-SA-4.0",
+                sha256="6db77f8a86eb3ce1a1aedd6c03b4a3d449741391f227a146c736784cdaeb2c1d",
+            ),
+            WeightsRef(
+                name="voxelmorph-acdc-2d",
+                ndim=2,
+                anatomy="heart (short axis)",
+                modality="cine MR",
+                licence="CC-BY-NC-SA-4.0",
+                sha256="b38c257f1cb74607141fe79948a9c02558ac6bc4ba7e9e844325114e2f5a8b8d",
+            ),
+        ),
     )

@@ -119,5 +119,6 @@ def _stage(
         optimisers=(Optimiser(lr=float(settings["lr"]), schedule=schedule),),
         steps=int(settings["steps"]),
         batch=int(settings["batch"]),
+        ema=settings.get("ema"),
         registers=registers,
     )

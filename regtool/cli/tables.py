@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -16,17 +17,38 @@ def print_json(data: Any) -> None:
 
 
 def print_table(rows: Sequence[Sequence[str]], header: Sequence[str] = (), indent: int = 0) -> None:
-    """Print aligned columns: folded to the width of a terminal, one line a row elsewhere."""
+    """Print aligned columns: for a terminal of any width, one line a row elsewhere."""
     if not rows:
         return
     if sys.stdout.isatty():
-        _print_folded(rows, header, indent)
+        if header and _words_do_not_fit(rows, header, indent):
+            _print_blocks(rows, header, indent)
+        else:
+            _print_folded(rows, header, indent)
         return
     lines = [tuple(header), *map(tuple, rows)] if header else list(map(tuple, rows))
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
         print(" " * indent + "  ".join(cells).rstrip())
+
+
+def _words_do_not_fit(rows: Sequence[Sequence[str]], header: Sequence[str], indent: int) -> bool:
+    """Whether the terminal is too narrow for the longest words of all columns side by side."""
+    columns = zip(header, *rows, strict=True)
+    widths = [
+        max(len(word) for cell in column for word in [*cell.split(), ""]) for column in columns
+    ]
+    needed = indent + sum(widths) + 2 * len(widths)
+    return needed > shutil.get_terminal_size().columns
+
+
+def _print_blocks(rows: Sequence[Sequence[str]], header: Sequence[str], indent: int) -> None:
+    """A line for the first cell of a row, and an indented line for each of the others."""
+    for first, *others in rows:
+        print(" " * indent + first)
+        for title, cell in zip(header[1:], others, strict=True):
+            print(" " * (indent + 2) + f"{title}: {cell}")
 
 
 def _print_folded(rows: Sequence[Sequence[str]], header: Sequence[str], indent: int) -> None:

@@ -26,6 +26,9 @@ _SMALLEST = 16
 _GAIN = 1e-6
 """A smaller fall of the loss is rounding."""
 
+_FLAT = 1e-3
+"""Products of window variances (sums) below this count as flat: noise does not pull there."""
+
 
 @dataclass(frozen=True)
 class Optimisation:
@@ -75,7 +78,7 @@ def _objective(
     def loss(u: Tensor) -> Tensor:
         warped = warp(moving, u)
         if settings.similarity == "ncc":
-            value = local_ncc(fixed, warped, settings.window, mask)
+            value = local_ncc(fixed, warped, settings.window, mask, eps=_FLAT, neutral=True)
         else:
             value = mse(fixed, warped, mask)
         return value + settings.smoothness * diffusion(u)

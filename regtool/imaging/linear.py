@@ -22,6 +22,7 @@ SAMPLES = 40_000
 """Points at which the metric is evaluated, at most."""
 BINS = 32
 ITERATIONS = 100
+NEWTON_ITERATIONS = 60
 THIN = 5
 """With fewer slices than this, nothing tilts or stretches through the slices."""
 STRETCH = (0.5, 2.0)
@@ -225,16 +226,13 @@ def _optimise(
         method.SetMetricFixedMask(fixed.mask)
     if moving.mask is not None:
         method.SetMetricMovingMask(moving.mask)
-    voxel = min(s for s, n in zip(image.GetSpacing(), image.GetSize(), strict=True) if n > 1)
-    method.SetOptimizerAsRegularStepGradientDescent(
-        learningRate=voxel, minStep=voxel / 100, numberOfIterations=ITERATIONS,
-        relaxationFactor=0.7, gradientMagnitudeTolerance=1e-9,
-    )  # fmt: skip
+    # By default ITK takes gradients of images smoothed by the widest spacing, which are not those
+    # of the metric: thick slices then stop the descent early.
+    method.SetMetricUseFixedImageGradientFilter(False)
+    method.SetMetricUseMovingImageGradientFilter(False)
     transform = _parametrise(kind, fixed, start)
     method.SetInitialTransform(transform, inPlace=True)
-    weights = _weights(kind, image)
-    if weights:
-        method.SetOptimizerWeights(weights)
+    _descend_by(method, kind, image)
     best = (np.inf, transform.GetParameters())
 
     def keep_best() -> None:  # the optimiser itself returns the last position
@@ -252,6 +250,24 @@ def _optimise(
         return start, before
     transform.SetParameters(best[1])
     return matrix_of(transform), best[0]
+
+
+def _descend_by(method: sitk.ImageRegistrationMethod, kind: str, image: sitk.Image) -> None:
+    """Gradient descent; for an affine matrix, whose parameters differ in curvature, LBFGS."""
+    weights = _weights(kind, image)
+    if kind == "affine" and not weights:
+        method.SetOptimizerAsLBFGS2(
+            solutionAccuracy=1e-5, numberOfIterations=NEWTON_ITERATIONS,
+            hessianApproximateAccuracy=6,
+        )  # fmt: skip
+        return
+    voxel = min(s for s, n in zip(image.GetSpacing(), image.GetSize(), strict=True) if n > 1)
+    method.SetOptimizerAsRegularStepGradientDescent(
+        learningRate=voxel, minStep=voxel / 100, numberOfIterations=ITERATIONS,
+        relaxationFactor=0.7, gradientMagnitudeTolerance=1e-9,
+    )  # fmt: skip
+    if weights:
+        method.SetOptimizerWeights(weights)
 
 
 def _parametrise(kind: str, fixed: _Side, start: Matrix) -> sitk.Transform:

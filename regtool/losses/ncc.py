@@ -30,6 +30,7 @@ def local_ncc(
     mask: Tensor | None = None,
     squared: bool = True,
     eps: float = 1e-5,
+    neutral: bool = False,
 ) -> Tensor:
     """Negative mean local correlation, a scalar in [-1, 0] (squared) or [-1, 1].
 
@@ -37,13 +38,16 @@ def local_ncc(
     ``window`` odd, one for all axes or one each; an axis shorter than half a window is covered
     whole. ``mask`` (B or 1, 1, *S), non-negative weights: only voxels inside enter the sums and the
     mean. Without a mask the outside counts as zeros, as published. ``squared`` scores inverted
-    contrast like equal contrast; otherwise ``cross / sqrt(vf vm + eps)`` is used.
+    contrast like equal contrast; otherwise ``cross / sqrt(vf vm + eps)`` is used. ``neutral``
+    (squared only): ``(cross**2 + eps) / (vf vm + eps)``, so that equal images are stationary; as
+    published, weak texture gains by growing, and an optimiser moves images that are the same.
 
     The gradient is computed with the value, from box sums of the derivative maps, and only it is
     kept for the backward pass; second derivatives raise RuntimeError (use ``local_ncc_map``).
     """
     f, m, w = _prepare(fixed, moving, mask)
-    return _LocalNCC.apply(f, m, w, window_sizes(window, f.shape[2:]), squared, eps)
+    sizes = window_sizes(window, f.shape[2:])
+    return _LocalNCC.apply(f, m, w, sizes, squared, eps, eps if neutral and squared else 0.0)
 
 
 def local_ncc_map(
@@ -53,6 +57,7 @@ def local_ncc_map(
     mask: Tensor | None = None,
     squared: bool = True,
     eps: float = 1e-5,
+    neutral: bool = False,
 ) -> Tensor:
     """Local correlation at every voxel, (B, C, *S); zero outside the mask. Arguments as above.
 
@@ -61,7 +66,8 @@ def local_ncc_map(
     f, m, w = _prepare(fixed, moving, mask)
     sums = _sums(f, m, w, window_sizes(window, f.shape[2:]))
     den = sums.vf * sums.vm + eps
-    cc = sums.cross.square() / den if squared else sums.cross / den.sqrt()
+    plus = eps if neutral else 0.0
+    cc = (sums.cross.square() + plus) / den if squared else sums.cross / den.sqrt()
     return cc if w is None else torch.where(w > 0, cc, 0.0)
 
 
@@ -116,11 +122,12 @@ class _LocalNCC(torch.autograd.Function):
         sizes: tuple[int, ...],
         squared: bool,
         eps: float,
+        plus: float,
     ) -> Tensor:
         need_f, need_m = ctx.needs_input_grad[:2]
         work = _Work(f, m, w, sizes)
         parts = [
-            work.differentiate(at, squared, eps, need_f, need_m)
+            work.differentiate(at, squared, eps, plus, need_f, need_m)
             for at in blocks(f.shape, 2, 2**18 * torch.get_num_threads())
         ]
         total: Tensor | float = float(f.numel())
@@ -134,7 +141,7 @@ class _LocalNCC(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         saved = [None if g is None else g * grad for g in ctx.saved_tensors]
-        return saved[0], saved[1], None, None, None, None
+        return saved[0], saved[1], None, None, None, None, None
 
 
 class _Work:
@@ -154,7 +161,7 @@ class _Work:
         self.sf, self.sm, self.sff, self.smm, self.sfm = box_sums(factors, sizes)
 
     def differentiate(
-        self, at: slice, squared: bool, eps: float, need_f: bool, need_m: bool
+        self, at: slice, squared: bool, eps: float, plus: float, need_f: bool, need_m: bool
     ) -> Tensor:
         """Sum the correlation of a slab; leave a in sfm, b in sff, smm, the rest in sf, sm."""
         sf, sm, sfm = self.sf[:, :, at], self.sm[:, :, at], self.sfm[:, :, at]
@@ -168,6 +175,8 @@ class _Work:
         den = (vf * vm).add_(eps)
         a = cross / den if squared else den.rsqrt()
         cc = a * cross
+        if plus:
+            cc += plus / den
         if self.w is not None:
             weight = self.w[:, :, at]
             cc, a = cc * weight, a * weight

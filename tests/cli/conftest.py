@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from cli_cases import FAST, Case, Program
 from registration_cases import SIZE2, SPACING2, make_grid, transform, write_pair
 from warm_cli import Ran, WarmProcess, run_fresh, script
 
 from regtool.spatial.grid import Grid
-
-Program = Callable[..., Ran]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -51,29 +49,6 @@ def fresh(tmp_path: Path) -> Program:
         return run_fresh([str(a) for a in args], cwd, env)
 
     return run
-
-
-@dataclass(frozen=True)
-class Case:
-    """A pair of images, its true transform, and the prefix of its registration."""
-
-    files: dict[str, Path]
-    prefix: str
-    fixed: Grid
-    moving: Grid
-    matrix: np.ndarray
-
-    def output(self, name: str) -> Path:
-        """One output file."""
-        return Path(self.prefix + name)
-
-    @property
-    def record(self) -> Path:
-        """The record."""
-        return self.output("regtool.json")
-
-
-FAST = ("-m", "optimise", "--set", "iterations=30,20", "--set", "smoothness=1")
 
 
 def _registered(
@@ -160,7 +135,3 @@ def tiny(tmp_path: Path) -> dict[str, Path]:
     """A 2-D pair of 32 by 28 pixels in ``tmp_path``, for tests of everything but accuracy."""
     grid = make_grid("identity", (32, 28), (2.0, 2.0))
     return write_pair(tmp_path, grid, grid, transform(2, (1.0, -1.0)), 1.5)
-
-
-QUICK = ("-m", "optimise", "--set", "iterations=3,2")
-"""A registration that takes no time and is no good."""

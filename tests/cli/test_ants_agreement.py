@@ -7,7 +7,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from conftest import Case, Program
+from cli_cases import Case, Program
 from registration_cases import read_array, read_csv
 
 ants = pytest.importorskip("ants", reason="antspyx is not installed")

@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from conftest import Case, Program
+from cli_cases import Case, Program
 from registration_cases import points_of, read_array, read_csv, save, write_csv
 
 from regtool.spatial.grid import Grid

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import QUICK, Program
+from cli_cases import QUICK, Program
 from warm_cli import Ran, environment, script
 
 Pair = dict[str, Path]

@@ -8,7 +8,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from conftest import Case, Program
+from cli_cases import Case, Program
 from registration_cases import make_grid, points_of, read_array, save
 
 STRETCH = np.array([[1.3, 0.1, 0.0], [0.0, 0.9, 0.05], [0.02, 0.0, 1.1]])

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import QUICK, Program
+from cli_cases import QUICK, Program
 from warm_cli import environment, script
 
 HEAVY = ("torch", "numpy", "SimpleITK", "nibabel", "huggingface_hub", "accelerate", "scipy")

@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from conftest import QUICK, Case, Program
+from cli_cases import QUICK, Case, Program
 from registration_cases import make_grid, read_array, save, transform, write_pair
 
 Pair = dict[str, Path]

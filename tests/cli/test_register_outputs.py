@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from conftest import QUICK, Case, Program
+from cli_cases import QUICK, Case, Program
 from registration_cases import bend, make_grid, moved, points_of, read_array, write_pair
 
 ALWAYS = {"Warped.nii.gz", "1Warp.nii.gz", "0GenericAffine.mat", "regtool.json"}

@@ -60,7 +60,7 @@ def error(found: np.ndarray, true: np.ndarray, grid: Grid) -> float:
     [
         ("rigid", transform(3, (6.0, -4.0, 3.0)), 0.6),
         ("rigid", transform(3, (3.0, 2.0, -4.0), degrees=9), 0.6),
-        ("affine", transform(3, (-3.0, 2.0, 3.0), degrees=-6, scale=1.12), 2.5),
+        ("affine", transform(3, (-3.0, 2.0, 3.0), degrees=-6, scale=1.12), 1.5),
     ],
     ids=["translation", "rotation", "scale"],
 )
@@ -75,7 +75,7 @@ def test_linear_motion_in_3d(direction: str, method: str, matrix: np.ndarray, bo
     if method == "rigid":
         assert np.linalg.det(result.affine[:3, :3]) == pytest.approx(1, abs=1e-9)
     else:
-        assert np.linalg.det(result.affine[:3, :3]) > 1.15
+        assert np.linalg.det(result.affine[:3, :3]) > 1.2
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)

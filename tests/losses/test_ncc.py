@@ -182,3 +182,25 @@ def test_wrong_windows_are_refused(window):
 def test_wrong_shapes_are_refused():
     with pytest.raises(ValueError, match="shape"):
         local_ncc(torch.zeros(1, 1, 5, 5), torch.zeros(1, 1, 5, 6))
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_the_neutral_form_is_stationary_for_equal_images_and_has_the_right_gradient(masked):
+    generator = torch.Generator().manual_seed(3)
+    image = torch.rand(1, 1, 9, 11, generator=generator, dtype=torch.float64)
+    other = torch.rand(1, 1, 9, 11, generator=generator, dtype=torch.float64)
+    mask = (torch.rand(1, 1, 9, 11, generator=generator) > 0.3).double() if masked else None
+    weak = (0.02 * image).requires_grad_(True)
+    local_ncc(weak.detach(), weak, 5, mask, eps=1e-3, neutral=True).backward()
+    assert weak.grad.abs().max() < 1e-10
+    published = weak.detach().clone().requires_grad_(True)
+    local_ncc(published.detach(), published, 5, mask, eps=1e-3).backward()
+    assert published.grad.abs().max() > 1e-3
+    image.requires_grad_(True)
+    assert torch.autograd.gradcheck(
+        lambda m: local_ncc(other, m, 5, mask, eps=1e-3, neutral=True), image
+    )
+    value = local_ncc(other, image, 5, mask, eps=1e-3, neutral=True)
+    per_voxel = local_ncc_map(other, image, 5, mask, eps=1e-3, neutral=True)
+    mean = per_voxel.mean() if mask is None else (per_voxel * mask).sum() / mask.sum()
+    assert torch.allclose(value, -mean)

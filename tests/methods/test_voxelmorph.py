@@ -12,11 +12,12 @@ from regtool.data.readers import open_data
 from regtool.plugins import discovery
 from regtool.spatial.compose import compose
 from regtool.spatial.jacobian import jacobian_determinant
+from regtool.spatial.smooth import gaussian
 from regtool.spatial.warp import warp
 from regtool.weights import resolve
 from regtool_voxelmorph.inflate import inflate
 from regtool_voxelmorph.network import VARIANTS, UNet, VoxelMorph, VoxelMorphDiff
-from regtool_voxelmorph.options import DiffOptions, NoOptions
+from regtool_voxelmorph.options import DiffOptions, VoxelMorphOptions
 from regtool_voxelmorph.presets import VOXELMORPH, VOXELMORPH_DIFF
 from regtool_voxelmorph.recipe import recipe, recipe_diff
 
@@ -96,7 +97,7 @@ def test_overfits_one_pair(diff, shape):
         loss.backward()
         optimiser.step()
     with torch.no_grad():
-        u = module(pair, DiffOptions() if diff else NoOptions(), context()).displacement
+        u = module(pair, DiffOptions() if diff else VoxelMorphOptions(), context()).displacement
     disc = warp(pair.moving.labels.float(), u, mode="nearest")
     before, after = (
         2 * (a * pair.fixed.labels).sum() / (a.sum() + pair.fixed.labels.sum())
@@ -107,15 +108,30 @@ def test_overfits_one_pair(diff, shape):
         assert jacobian_determinant(u).min() > 0
 
 
+def test_a_further_pass_sees_the_warped_image_and_is_composed():
+    torch.manual_seed(0)
+    module, pair = VoxelMorph(2, "1"), blobs()
+    with torch.no_grad():
+        module.flow.convolution.weight.normal_(0, 0.3)
+        once = module(pair, VoxelMorphOptions(), context()).displacement
+        twice = module(pair, VoxelMorphOptions(passes=2), context()).displacement
+        warped = warp(pair.moving.image, once, padding="zeros")
+        second = module.displacement(warped, pair.fixed.image)
+    assert torch.allclose(once, module.displacement(pair.moving.image, pair.fixed.image))
+    assert torch.allclose(twice, compose(once, second))
+
+
 def test_the_inverse_undoes_the_displacement():
     torch.manual_seed(0)
     module = VoxelMorphDiff(2, "1")
-    with torch.no_grad():
-        module.mean.convolution.weight.normal_(0, 0.3)
-        answer = module(blobs(), DiffOptions(), context())
-    there_and_back = compose(answer.displacement, answer.inverse)[..., 6:-6, 6:-6]
-    assert answer.displacement.abs().max() > 0.5
-    assert there_and_back.abs().max() < 0.1 * answer.displacement.abs().max()
+    velocity = gaussian(torch.randn(1, 2, 32, 32), 4.0)
+    velocity *= 2.0 / velocity.abs().max()
+    there, back = (module.expand(v, (64, 64)) for v in (velocity, -velocity))
+    both = compose(there, back)[..., 6:-6, 6:-6]
+    assert there.abs().max() > 2
+    assert both.abs().max() < 0.05 * there.abs().max()
+    answer = module(blobs(), DiffOptions(), context())
+    assert torch.allclose(answer.inverse, -answer.displacement, atol=1e-4)  # both nearly zero
 
 
 def test_a_fraction_of_the_path_moves_less():

@@ -33,7 +33,9 @@ def lines(text: str) -> list[str]:
 def test_broken_plugins_cost_one_warning_line_each(mixed: Site, program: Runner) -> None:
     ran = program("methods", path=(mixed.folder,), REGTOOL_LOAD_PLUGINS="sound,faulty")
     assert ran.returncode == 0
-    assert lines(ran.stdout)[1].split() == ["sound", "2-D,", "3-D", "-", "A", "fake", "method."]
+    assert lines(ran.stdout)[1].split() == [
+        "sound", "deformable", "registration", "2-D,", "3-D", "any", "any", "-", "MIT",
+    ]  # fmt: skip
     (warning,) = lines(ran.stderr)
     assert warning.startswith("regtool: warning: ")
     assert "'faulty' of fake-faulty 1.0" in warning

@@ -30,7 +30,11 @@ log = logging.getLogger("regtool.train")
 CACHE_FORMAT = "regtool-pairs-1"
 
 
-def open_splits(data: Sequence[str], val: str | None) -> tuple[list[PairCase], list[PairCase]]:
+Splits = tuple[list[PairCase], list[PairCase]]
+"""Training and validation cases."""
+
+
+def open_splits(data: Sequence[str], val: str | None) -> Splits:
     """Training and validation pairs of the ``--data`` and ``--val`` options.
 
     Pairs that the readers mark ``val`` validate; with ``--val`` only those of that source do (all

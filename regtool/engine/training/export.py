@@ -37,8 +37,9 @@ def make_config(
     data: list[str],
 ) -> dict[str, Any]:
     """config.json of exported weights, without paths of this machine."""
-    known = [LICENCES[r][0] for r in dict.fromkeys(map(reader_of, data)) if r in LICENCES]
-    given = preset.get("licence") or (known[0] if len(set(known)) == 1 else None)
+    # One source of unknown terms is enough to leave the licence open.
+    terms = {LICENCES.get(reader, (None,))[0] for reader in map(reader_of, data)}
+    given = preset.get("licence") or (terms.pop() if len(terms) == 1 else None)
     return {
         "schema": 1,
         "method": method.name,

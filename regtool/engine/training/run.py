@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from regtool.engine.training.checkpoint import load_checkpoint, load_tensors, sweep
+from regtool.engine.training.dataset import Splits, open_splits
 from regtool.engine.training.initial_weights import load_initial
 from regtool.engine.training.lock import locked
 from regtool.engine.training.logs import Logs, ProgressBar
@@ -96,12 +97,13 @@ def _stored(request: TrainRequest) -> RunSettings | None:
 
 def _train(request: TrainRequest, runtime: Runtime, stopper: Stopper) -> TrainResult:
     plan = make_plan(request, runtime.world)
+    splits = open_splits(plan.settings.data, plan.settings.val)  # bad data leave no folder behind
     runtime.accelerator.wait_for_everyone()
     if runtime.main:
         _make_folder(request, plan)
     with ProgressBar(request.quiet or not runtime.main) as bar:
         run = _Run(request.output, plan, runtime, stopper, bar)
-        return run.go()
+        return run.go(splits)
 
 
 def _make_folder(request: TrainRequest, plan: Plan) -> None:
@@ -136,9 +138,10 @@ class _Run:
         )
         self.options = options(**plan.preset.get("options", {}))
 
-    def go(self) -> TrainResult:
+    def go(self, splits: Splits) -> TrainResult:
+        """Prepare the pairs and train the stages."""
         train_store, val_store = prepared_stores(
-            self.folder, self.plan, self.runtime, self.stopper, self.bar
+            self.folder, splits, self.plan, self.runtime, self.stopper, self.bar
         )
         state = self._stored_state()
         self.logs.open(self._logged(state))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from regtool.engine.training.dataset import open_splits, open_store
+from regtool.engine.training.dataset import Splits, open_store
 from regtool.engine.training.logs import ProgressBar
 from regtool.engine.training.plan import Plan
 from regtool.engine.training.runtime import Runtime
@@ -21,9 +21,11 @@ log = logging.getLogger("regtool.train")
 
 
 def prepared_stores(
-    folder: Path, plan: Plan, runtime: Runtime, stopper: Stopper, bar: ProgressBar
+    folder: Path, splits: Splits, plan: Plan, runtime: Runtime, stopper: Stopper, bar: ProgressBar
 ) -> tuple[PairStore, PairStore | None]:
     """Training pairs without blank slices, and validation pairs (None if there are none).
+
+    ``splits`` are the cases of both, from ``open_splits``.
 
     Raises UsageError, InputError, Interrupted.
     """
@@ -37,7 +39,6 @@ def prepared_stores(
         bar.update(done, total)
 
     stores = []
-    splits = open_splits(settings.data, settings.val)
     for name, cases in zip(("train", "val"), splits, strict=True):
         bar.start(f"preparing {name} pairs", 0, len(cases))
         with runtime.accelerator.main_process_first():  # the others find its cache

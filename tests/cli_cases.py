@@ -1,0 +1,40 @@
+"""What the tests of the command line share: a registered pair, and quick registrations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from warm_cli import Ran
+
+from regtool.spatial.grid import Grid
+
+Program = Callable[..., Ran]
+
+FAST = ("-m", "optimise", "--set", "iterations=30,20", "--set", "smoothness=1")
+"""A registration that takes a second or two and is good enough to be measured."""
+
+QUICK = ("-m", "optimise", "--set", "iterations=3,2")
+"""A registration that takes no time and is no good."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A pair of images, its true transform, and the prefix of its registration."""
+
+    files: dict[str, Path]
+    prefix: str
+    fixed: Grid
+    moving: Grid
+    matrix: np.ndarray
+
+    def output(self, name: str) -> Path:
+        """One output file."""
+        return Path(self.prefix + name)
+
+    @property
+    def record(self) -> Path:
+        """The record."""
+        return self.output("regtool.json")
