@@ -35,7 +35,7 @@ def regtool_method() -> Method:
                 anatomy="heart (short axis)",
                 modality="cine MR",
                 licence="CC-BY-NC-SA-4.0",
-                sha256="",
+                sha256="361ecaa6f06138d4fbeadd336f657a0244adf9f29aca8827893c17df71f6e0e5",
             ),
             WeightsRef(
                 name="voxelmorph-diff-acdc-2d",
@@ -43,7 +43,7 @@ def regtool_method() -> Method:
                 anatomy="heart (short axis)",
                 modality="cine MR",
                 licence="CC-BY-NC-SA-4.0",
-                sha256="",
+                sha256="ac687e5a3a450aa70430df279221513fa4cf8fb28a823e4aee7d54be1fc4ee9c",
             ),
         ),
     )

@@ -192,16 +192,24 @@ class VoxelMorphDiff(nn.Module):
             return resize(integrate(velocity.float(), steps or self.steps), shape)
 
     def forward(self, pair: Pair, options: DiffOptions, context: Context) -> Prediction:
-        """Register a pair with the mean velocity; the inverse integrates its negative."""
+        """Register a pair with the mean velocity; the inverse integrates its negative.
+
+        Further passes (``options.passes``) are composed, their inverses in the other order.
+        """
         moving, crop = pad_to_multiple(pair.moving.image, self.unet.multiple)
         fixed, _ = pad_to_multiple(pair.fixed.image, self.unet.multiple)
+        there, back = self._pass(moving, fixed, options)
+        for _ in range(options.passes - 1):
+            warped = warp(moving, there, padding="zeros")
+            further, return_ = self._pass(warped, fixed, options)
+            there, back = compose(there, further), compose(return_, back)
+        return Prediction(displacement=crop(there), inverse=crop(back))
+
+    def _pass(self, moving: Tensor, fixed: Tensor, options: DiffOptions) -> tuple[Tensor, Tensor]:
+        """Displacement and inverse of one look at the images."""
         mean, _ = self.velocity(moving, fixed)
-        mean = mean * options.fraction
-        shape = tuple(fixed.shape[2:])
-        return Prediction(
-            displacement=crop(self.expand(mean, shape, options.steps)),
-            inverse=crop(self.expand(-mean, shape, options.steps)),
-        )
+        mean, shape = mean * options.fraction, tuple(fixed.shape[2:])
+        return self.expand(mean, shape, options.steps), self.expand(-mean, shape, options.steps)
 
 
 def build(config: Mapping[str, Any]) -> VoxelMorph:

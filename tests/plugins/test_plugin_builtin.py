@@ -18,7 +18,11 @@ NAMES = sorted(PROJECT["project"]["entry-points"]["regtool.methods"])
 SHAPES = {2: (32, 48), 3: (16, 32, 48)}
 BRIEF: dict[str, dict[str, Any]] = {"optimise": {"iterations": (3, 2, 1)}}
 """Options with which a method answers something, fast."""
-ENOUGH: dict[str, dict[str, Any]] = {"optimise": {"iterations": (50, 30, 10)}}
+ENOUGH: dict[str, dict[str, Any]] = {
+    "optimise": {"iterations": (50, 30, 10)},
+    "voxelmorph": {"passes": 8},
+    "voxelmorph-diff": {"passes": 8},
+}
 """Options with which a method finds a shift of a few voxels."""
 
 SUBJECTS = {name: Subject(name, shapes=SHAPES, options=BRIEF.get(name, {})) for name in NAMES}
