@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from regtool.nn.padding import pad_to_multiple
+from regtool.nn.swin import PatchMerging, SwinBlock, SwinEncoder, WindowAttention
 
-__all__ = ["pad_to_multiple"]
+__all__ = ["PatchMerging", "SwinBlock", "SwinEncoder", "WindowAttention", "pad_to_multiple"]

@@ -10,13 +10,16 @@ from typing import Literal, get_args
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[str, ...] = get_args(Split)
+UNSAFE = set('/\\:*?"<>|')
 
 
 @dataclass(frozen=True)
 class Case:
     """One image and what belongs to it.
 
-    ``frame`` counts from 0 and picks one volume of a 4-D ``image``; None for ordinary files.
+    ``frame`` counts from 0 and picks one volume of a 4-D ``image`` or one frame of a video; None
+    for ordinary files. ``labels`` of a frame may be a table of tracings (``VolumeTracings.csv``).
+    ``regtool.data.loading`` reads a case.
     """
 
     image: Path
@@ -53,6 +56,11 @@ def assign_splits(subjects: Iterable[str], val: float = 0.1, test: float = 0.0) 
     held_out: dict[str, Split] = dict.fromkeys(ranked[: count_val + count_test], "test")
     held_out.update(dict.fromkeys(ranked[:count_val], "val"))
     return {subject: held_out.get(subject, "train") for subject in ranked}
+
+
+def is_file_name(name: str) -> bool:
+    """Whether a pair may have this name: files are named after it, on any system."""
+    return bool(name) and not UNSAFE & set(name) and name[0] not in ".-" and name.isprintable()
 
 
 def only(pairs: Iterable[PairCase], split: Split) -> list[PairCase]:

@@ -9,7 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import cast
 
-from regtool.data.cases import SPLITS, Case, PairCase, Split, assign_splits
+from regtool.data.cases import SPLITS, Case, PairCase, Split, assign_splits, is_file_name
 from regtool.errors import InputError
 
 FILE_COLUMNS = (
@@ -24,7 +24,6 @@ FILE_COLUMNS = (
 )
 COLUMNS = (*FILE_COLUMNS, "name", "split", "subject")
 REQUIRED = ("fixed", "moving")
-UNSAFE = set('/\\:*?"<>|')
 
 Row = dict[str, str]
 
@@ -139,7 +138,7 @@ def _names(table: Path, rows: list[tuple[int, Row]]) -> list[str]:
         name = row.get("name", "")
         if not name:
             continue
-        if UNSAFE & set(name) or name.startswith((".", "-")) or not name.isprintable():
+        if not is_file_name(name):
             raise InputError(
                 f"{table} line {line}, column name: {name!r} cannot be part of a file name"
             )

@@ -13,7 +13,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from regtool.errors import GeometryError, InputError
-from regtool.imaging import nifti
+from regtool.imaging import avi, nifti
 from regtool.imaging.volume import HeaderFacts, Kind, Volume
 from regtool.spatial.grid import Grid
 
@@ -27,9 +27,9 @@ _VECTOR_INTENTS = (1006, 1007)
 def read_image(path: str | Path, allow: Sequence[Kind] = ("scalar",)) -> Volume:
     """Read an image and check it; the geometry is ITK's reading of the header (LPS mm).
 
-    NIfTI (.nii, .nii.gz, told by content, not by name), MetaImage and NRRD. NaN and infinite
-    values become 0, as in ITK, and are counted. Values keep their stored type unless the header
-    has a slope, which gives float32 (float64 stays).
+    NIfTI (.nii, .nii.gz) and AVI (Motion JPEG), told by content, not by name; MetaImage and NRRD.
+    NaN and infinite values become 0, as in ITK, and are counted. Values keep their stored type
+    unless the header has a slope, which gives float32 (float64 stays).
     Raises InputError for a missing, damaged or unsupported file, or a kind that is not allowed;
     GeometryError for a sheared or impossible orientation. The message names the file.
     """
@@ -37,12 +37,29 @@ def read_image(path: str | Path, allow: Sequence[Kind] = ("scalar",)) -> Volume:
     head = nifti.first_bytes(file)
     if nifti.starts_like_nifti(head):
         return _read_nifti(file, allow)
+    if avi.looks_like_avi(head):
+        return _read_avi(file, allow)
     if file.suffix.lower() in _OTHER_FORMATS:
         return _read_with_itk(file, allow)
     raise InputError(
         f"{file}: not an image regtool can read (NIfTI, {', '.join(_OTHER_FORMATS)}); "
         "convert DICOM with dcm2niix, other formats with SimpleITK"
     )
+
+
+def read_frame(path: str | Path, frame: int) -> Volume:
+    """One frame, counted from 0, of a series as a scalar image; of a video, only it is decoded.
+
+    An image that is no series is its frame 0. Raises InputError for a frame that is not there,
+    otherwise as ``read_image``.
+    """
+    file = check_file(path)
+    try:
+        if avi.looks_like_avi(nifti.first_bytes(file)):
+            return avi.as_volume(avi.open_video(file), frame)
+        return read_image(file, ("scalar", "series")).frame(frame)
+    except IndexError as error:
+        raise InputError(str(error)) from error
 
 
 def read_labels(path: str | Path, allow: Sequence[Kind] = ("scalar",)) -> Volume:
@@ -140,7 +157,7 @@ def classify(path: Path, header: Any) -> tuple[Kind, tuple[int, ...]]:
 _MEANING = {
     "scalar": "an image of one value a voxel",
     "rgb": "a colour (RGB) image",
-    "series": "a 4-D series",
+    "series": "a series of frames",
     "vector": "a vector image (displacement field)",
 }
 
@@ -248,6 +265,14 @@ def _apart(form: NDArray[np.float64], grid: Grid, scale: float) -> float:
     world = grid.index_to_world
     apart = by_form - (index @ world[:n, :n].T + world[:n, n])
     return float(np.abs(apart @ grid.direction_matrix / np.asarray(grid.spacing)).max())
+
+
+def _read_avi(path: Path, allow: Sequence[Kind]) -> Volume:
+    video = avi.open_video(path)
+    shape = (*video.size, len(video.frames))
+    _check_allowed(path, "series", shape, allow)
+    nifti.check_memory(path, "×".join(map(str, shape)), int(np.prod(shape, dtype=object)))
+    return avi.as_volume(video)
 
 
 def _read_with_itk(path: Path, allow: Sequence[Kind]) -> Volume:

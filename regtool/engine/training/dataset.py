@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from regtool.data.cases import Case, PairCase
+from regtool.data.cases import PairCase
+from regtool.data.loading import load_image, load_labels
 from regtool.data.readers import open_data
 from regtool.engine.training.checkpoint import load_tensors, save_tensors
 from regtool.engine.training.store import TENSORS, Item, PairStore, StoredSample
 from regtool.errors import InputError, OutputError, UsageError
-from regtool.imaging.reading import read_image, read_labels, read_mask
+from regtool.imaging.reading import read_mask
 from regtool.imaging.volume import Volume
 from regtool.plugins.exchange import Pair
 from regtool.prepare.pair import prepare_pair
@@ -106,12 +107,12 @@ def _bounded(
 def _prepare(
     case: PairCase, preparation: Preparation, slices: int | None, seed: int, threads: int
 ) -> Pair:
-    fixed, moving = _image(case.fixed), _image(case.moving)
+    fixed, moving = load_image(case.fixed), load_image(case.moving)
     axis = slicing_axis(fixed, preparation.ndim, slices)
     extra: dict[str, Any] = {}
     for side, which, image in (("fixed", case.fixed, fixed), ("moving", case.moving, moving)):
         if which.labels is not None:
-            extra[f"{side}_labels"] = _on_one_frame(read_labels, which.labels, which, image)
+            extra[f"{side}_labels"] = load_labels(which, image)
         if which.mask is not None:
             extra[f"{side}_mask"] = read_mask(which.mask)
         if which.points is not None:
@@ -141,27 +142,6 @@ def _prepare(
 
 def _coordinates(points: Any) -> np.ndarray:
     return np.asarray(getattr(points, "points", points), dtype=np.float64)
-
-
-def _image(case: Case) -> Volume:
-    if case.frame is None:
-        return read_image(case.image)
-    return _frame(read_image(case.image, allow=("scalar", "series")), case.frame)
-
-
-def _frame(volume: Volume, frame: int) -> Volume:
-    try:
-        return volume.frame(frame)
-    except IndexError as error:
-        raise InputError(str(error)) from error
-
-
-def _on_one_frame(read: Callable[..., Volume], path: Path, case: Case, image: Volume) -> Volume:
-    """Labels of a frame: a label file has one volume, or as many frames as the image's file."""
-    if case.frame is None:
-        return read(path)
-    labels = read(path, allow=("scalar", "series"))
-    return _frame(labels, case.frame) if labels.kind == "series" else labels
 
 
 def slicing_axis(volume: Volume, ndim: int, chosen: int | None) -> int | None:

@@ -15,6 +15,7 @@ from torch import nn
 
 from regtool.engine.training import validate as validation
 from regtool.engine.training.checkpoint import load_checkpoint, save_checkpoint
+from regtool.engine.training.frozen import fingerprints
 from regtool.engine.training.logs import Logs
 from regtool.engine.training.seeds import derive, seed_globally
 from regtool.engine.training.settings import LoopSettings
@@ -40,11 +41,13 @@ class State:
     """What a checkpoint holds beside tensors: where the stage is and how it did so far.
 
     ``validated`` is the last validated step; ``stale`` counts validations without gain;
-    ``data`` is the fingerprint of the training pairs.
+    ``data`` is the fingerprint of the training pairs, ``frozen`` those of the parts that an earlier
+    stage trained and this one keeps.
     """
 
     stage: str
     data: str = ""
+    frozen: dict[str, str] = field(default_factory=dict)
     step: int = 0
     seconds: float = 0.0
     validated: int = -1
@@ -92,7 +95,8 @@ class StageLoop:
         self._around = around
         self._seed = seed
         self._window = Window()
-        self.state = State(self.stage.name, stepper.store.fingerprint)
+        frozen = fingerprints(stepper.module, stepper.stage.freezes)
+        self.state = State(self.stage.name, stepper.store.fingerprint, frozen)
         steps = self.stage.steps
         self._log_every = settings.log_every or max(1, min(50, steps // 200))
         self._val_every = settings.val_every or max(1, steps // 40)
@@ -115,6 +119,13 @@ class StageLoop:
                 f"{path}: the prepared training pairs are no longer those this run began with "
                 "(files or their preparation changed); start a new run in another folder"
             )
+        for part, digest in self.state.frozen.items():
+            if state.frozen.get(part) != digest:
+                raise UsageError(
+                    f"{path}: {part!r} is frozen in stage {self.stage.name!r} and no longer what "
+                    "this stage began with (an earlier stage was trained anew); start the stage "
+                    "again in another folder"
+                )
         self.stepper.restore(parts, state.numbers)
         self._window.load(state.window)
         self.state = state

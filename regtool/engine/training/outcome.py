@@ -10,6 +10,7 @@ from torch import nn
 
 from regtool.engine.training.checkpoint import save_tensors
 from regtool.engine.training.export import describe, export, make_config, reader_of
+from regtool.engine.training.frozen import fingerprints
 from regtool.engine.training.loop import State
 from regtool.engine.training.plan import Plan
 from regtool.engine.training.settings import LoopSettings
@@ -53,6 +54,7 @@ class Outcome:
             "val_pairs": len(val.names) if val is not None else 0,
         }
         self._device = device
+        self._frozen = fingerprints(module, stage.freezes)
         self.exports = stage is plan.stages[-1] and stage.registers
 
     @property
@@ -125,6 +127,7 @@ class Outcome:
             "seed": chosen.seed,
             "label_loss": chosen.label_loss,
             "init_weights": Path(initial).name if initial else None,
+            **({"frozen": self._frozen} if self._frozen else {}),
             "regtool": chosen.regtool,
             "torch": chosen.torch,
         }

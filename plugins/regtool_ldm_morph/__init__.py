@@ -1,0 +1,1 @@
+"""LDM-Morph as a regtool method."""

@@ -1,0 +1,115 @@
+"""LDM-Morph whole: frozen encoder and diffusion features before the registration network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from regtool.api import Context, Pair, Prediction
+from regtool.api.diffusion import add_noise, ddim_inversion
+from regtool.api.nn import pad_to_multiple
+from regtool_ldm_morph.denoiser import SCHEDULE, Denoiser, tap_channels
+from regtool_ldm_morph.encoder import LatentEncoder
+from regtool_ldm_morph.network import MULTIPLE, RegistrationNetwork
+
+FROZEN = ("encoder", "denoiser")
+"""Parts that come from the first two stages and stay as they are."""
+
+
+@dataclass
+class Latents:
+    """Latents (B, C, h, w) of both images of a pair; absent without diffusion features."""
+
+    moving: Tensor
+    fixed: Tensor
+
+
+class LDMMorph(nn.Module):
+    """Everything that registers: nothing of the decoder, the codes or the U-Net's way up.
+
+    With ``features`` off only the registration network is left.
+    """
+
+    def __init__(self, network: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.noise, self.time = network["noise"], int(network["time"])
+        taps = None
+        if network["features"]:
+            self.encoder = LatentEncoder(network["autoencoder"])
+            self.denoiser = Denoiser(
+                network["diffusion"],
+                network["autoencoder"]["channels"],
+                whole=self.noise == "ddim_inversion",
+            )
+            taps = [2 * channels for channels in tap_channels(network["diffusion"]["widths"])]
+        self.registration = RegistrationNetwork(
+            network["registration"],
+            taps,
+            cross_attention=network["cross_attention"],
+            second_block=network["second_block"],
+        )
+        self.sees_latents = taps is not None
+
+    def register(
+        self, moving: Tensor, fixed: Tensor, generator: torch.Generator, noise: str = "trained"
+    ) -> tuple[Tensor, Latents | None]:
+        """Displacement (B, 2, H, W) in voxels from images (B, 1, H, W) in [0, 1], any size.
+
+        Also returns the latents, for a loss on them; they belong to the image padded to a multiple
+        of 32 and carry no gradient.
+        """
+        moving, crop = pad_to_multiple(moving, MULTIPLE)
+        fixed, _ = pad_to_multiple(fixed, MULTIPLE)
+        if not self.sees_latents:
+            return crop(self.registration(moving, fixed)), None
+        with torch.no_grad():
+            latents = Latents(*self.encoder(torch.cat([moving, fixed])).chunk(2))
+            features = self.features(latents, generator, noise)
+        return crop(self.registration(moving, fixed, features)), latents
+
+    def features(
+        self, latents: Latents, generator: torch.Generator, noise: str = "trained"
+    ) -> list[Tensor]:
+        """Features of both images at each level, the moving one's first."""
+        kind = self.noise if noise == "trained" else noise
+        both = torch.cat(self._noisy(latents, kind, generator))
+        return [torch.cat(level.chunk(2), 1) for level in self.denoiser.features(both, self.time)]
+
+    def _noisy(
+        self, latents: Latents, kind: str, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        pair = latents.moving, latents.fixed
+        if kind == "none":
+            return pair
+        if kind == "ddim_inversion":
+            predict = self.denoiser.noise
+            moving, fixed = (ddim_inversion(SCHEDULE, predict, z, self.time) for z in pair)
+            return moving, fixed
+        # At registration one pattern serves all slices: a slice's field does not depend on which
+        # others are registered with it.
+        patterns = [self._pattern(pair[0], generator)]
+        patterns.append(self._pattern(pair[0], generator) if kind == "fresh" else patterns[0])
+        moving, fixed = (
+            add_noise(SCHEDULE, z, pattern, self.time)
+            for z, pattern in zip(pair, patterns, strict=True)
+        )
+        return moving, fixed
+
+    def _pattern(self, z: Tensor, generator: torch.Generator) -> Tensor:
+        count = z.shape[0] if self.training else 1
+        shape = (count, *z.shape[1:])
+        return torch.randn(shape, generator=generator, device=z.device, dtype=torch.float32)
+
+    def forward(self, pair: Pair, options: Any, context: Context) -> Prediction:
+        """Register a pair; ``options.noise`` says which noise the features see."""
+        u, _ = self.register(pair.moving.image, pair.fixed.image, context.generator, options.noise)
+        return Prediction(displacement=u)
+
+
+def build(config: Mapping[str, Any]) -> LDMMorph:
+    """Build LDM-Morph from a preset or a weights folder's config.json."""
+    return LDMMorph(config["network"])

@@ -1,0 +1,30 @@
+"""Description of the method ``ldm-morph``."""
+
+from __future__ import annotations
+
+from regtool.api import Method, Paper, hookimpl
+from regtool_ldm_morph.presets import LDM_MORPH
+
+
+@hookimpl
+def regtool_method() -> Method:
+    """Describe LDM-Morph."""
+    return Method(
+        name="ldm-morph",
+        summary="A Swin network reads both images and what a latent diffusion model sees in them.",
+        paper=Paper(
+            title="LDM-Morph: Latent diffusion model guided deformable image registration",
+            authors="Wu, Gong",
+            year=2024,
+            url="https://arxiv.org/abs/2411.15426",
+        ),
+        licence="Apache-2.0",
+        ndim=(2,),
+        modality=("MR", "US"),
+        anatomy=("heart",),
+        model="regtool_ldm_morph.model:build",
+        options="regtool_ldm_morph.options:LDMMorphOptions",
+        recipe="regtool_ldm_morph.recipe:recipe",
+        capabilities=frozenset({"samples"}),
+        presets=LDM_MORPH,
+    )

@@ -1,0 +1,203 @@
+"""Presets of LDM-Morph in plain data: network, preparation, training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_HEART: dict[str, Any] = {
+    "orientation": "stack",
+    "spacing": (1.5, 1.5),
+    "size": (128, 128),
+    "anchor": "motion",
+    "intensity": [{"kind": "percentile", "low": 0.5, "high": 99.5}],
+}
+"""Slices as the paper has them, 128 x 128 at 1.5 mm, around what moves."""
+
+_AUGMENT: dict[str, Any] = {
+    "flip": ("x", "y"),
+    "transpose": 0.5,
+    "affine": 0.5,
+    "rotation": 30.0,
+    "scaling": 0.2,
+    "gamma": 0.2,
+}
+
+_SWITCHES: dict[str, Any] = {
+    "features": True,
+    "cross_attention": True,
+    "second_block": "cross",
+    "noise": "shared",
+    "time": 1,
+}
+"""``features`` off is the ablation's lower stream only, ``cross_attention`` off leaves LGCA out."""
+
+_LOSS: dict[str, Any] = {
+    "similarity": "mse",
+    "beta": 0.6,
+    "double_beta": False,
+    "latent_grad": True,
+    "latent_scale": "none",
+    "earlier_run": None,
+}
+"""``earlier_run``: folder of a run whose autoencoder and diffusion model are taken as they are."""
+
+_AUTOENCODER: dict[str, Any] = {
+    "quantiser": True,
+    "quantise_from": 0,
+    "codes_from_data": False,
+    "reconstruction": "l1",
+    "code_weight": 1.0,
+    "lpips": None,
+    "lpips_weight": 1.0,
+    "gan": False,
+    "gan_from": 40_000,
+    "gan_weight": 0.75,
+}
+"""``lpips`` is the path of a safetensors file; ``reconstruction`` may also be l1+gradient."""
+
+LDM_MORPH: dict[str, dict[str, Any]] = {
+    "paper": {
+        "ndim": 2,
+        "network": {
+            "autoencoder": {
+                "widths": (128, 256, 512),
+                "layers": 2,
+                "groups": 32,
+                "attention": True,
+                "channels": 1,
+                "codes": 16_384,
+                "rescale": False,
+            },
+            "diffusion": {"widths": (64, 128, 192, 256), "head": 32, "groups": 32},
+            "registration": {
+                "width": 64,
+                "depths": (2, 2, 4, 2),
+                "heads": (4, 4, 8, 8),
+                "cross_heads": 4,
+                "windows": (7, 7, 7, 7),
+                "drop_path": 0.3,
+                "unused": False,
+            },
+            **_SWITCHES,
+        },
+        "preparation": _HEART,
+        "training": {
+            **_LOSS,
+            "smoothness": 0.01,
+            "steps": 24_000,
+            "val_every": 400,
+            "batch": 1,
+            "lr": 1e-4,
+            "schedule": {"kind": "constant"},
+            "stages": {
+                # The base rates 4.5e-6 and 1e-6 times GPUs, batch and accumulation of the paper.
+                "autoencoder": {**_AUTOENCODER, "steps": 100_000, "batch": 10, "lr": 9e-5},
+                "diffusion": {"steps": 100_000, "batch": 20, "lr": 4e-5, "ema": None},
+            },
+        },
+    },
+    "compact": {
+        "ndim": 2,
+        "network": {
+            "autoencoder": {
+                "widths": (16, 32, 64),
+                "layers": 1,
+                "groups": 8,
+                "attention": False,
+                "channels": 1,
+                "codes": 1_024,
+                "rescale": True,
+            },
+            "diffusion": {"widths": (32, 64, 96, 128), "head": 32, "groups": 16},
+            "registration": {
+                "width": 24,
+                "depths": (2, 2, 4, 2),
+                "heads": (4, 4, 8, 8),
+                "cross_heads": 4,
+                "windows": (8, 8, 8, 4),
+                "drop_path": 0.05,
+                "unused": False,
+            },
+            **_SWITCHES,
+        },
+        "preparation": _HEART,
+        "training": {
+            **_LOSS,
+            "latent_scale": "image",
+            "smoothness": 0.02,
+            "steps": 3_500,
+            "val_every": 250,
+            "batch": 8,
+            "lr": 1e-3,
+            "schedule": {"kind": "cosine", "warmup": 100},
+            "augment": _AUGMENT,
+            "stages": {
+                "autoencoder": {
+                    **_AUTOENCODER,
+                    "reconstruction": "l1+gradient",
+                    "quantise_from": 300,
+                    "codes_from_data": True,
+                    "steps": 2_000,
+                    "val_every": 500,
+                    "batch": 2,
+                    "lr": 1e-3,
+                },
+                "diffusion": {
+                    "steps": 2_000,
+                    "val_every": 1_000,
+                    "batch": 4,
+                    "lr": 5e-4,
+                    "ema": None,
+                },
+            },
+        },
+    },
+    "trial": {
+        "ndim": 2,
+        "network": {
+            "autoencoder": {
+                "widths": (8, 16, 16),
+                "layers": 1,
+                "groups": 8,
+                "attention": False,
+                "channels": 1,
+                "codes": 256,
+                "rescale": True,
+            },
+            "diffusion": {"widths": (16, 16, 32, 32), "head": 16, "groups": 8},
+            "registration": {
+                "width": 16,
+                "depths": (2, 2, 2, 2),
+                "heads": (2, 2, 4, 4),
+                "cross_heads": 2,
+                "windows": (4, 4, 4, 4),
+                "drop_path": 0.0,
+                "unused": False,
+            },
+            **_SWITCHES,
+        },
+        "preparation": {**_HEART, "spacing": (3.0, 3.0), "size": (64, 64)},
+        "training": {
+            **_LOSS,
+            "latent_scale": "image",
+            "smoothness": 0.015,
+            "steps": 500,
+            "batch": 8,
+            "lr": 1e-3,
+            "schedule": {"kind": "cosine", "warmup": 20},
+            "stages": {
+                "autoencoder": {
+                    **_AUTOENCODER,
+                    "quantise_from": 50,
+                    "codes_from_data": True,
+                    "steps": 200,
+                    "batch": 8,
+                    "lr": 2e-3,
+                },
+                "diffusion": {"steps": 200, "batch": 8, "lr": 1e-3, "ema": None},
+            },
+        },
+    },
+}
+"""``paper``: sizes and settings of the paper. ``compact``: what ships; trains on two CPU cores in
+under an hour. ``trial``: a few minutes, to see the three stages at work."""

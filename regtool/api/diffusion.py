@@ -1,0 +1,15 @@
+"""Noise schedules and diffusion steps for plugins; imports torch, diffusers when it is used."""
+
+from __future__ import annotations
+
+from regtool.diffusion.schedule import NoiseSchedule, add_noise
+from regtool.diffusion.steps import ddim_inversion, ddim_step, ddpm_step, predicted_clean
+
+__all__ = [
+    "NoiseSchedule",
+    "add_noise",
+    "ddim_inversion",
+    "ddim_step",
+    "ddpm_step",
+    "predicted_clean",
+]

@@ -1,0 +1,1 @@
+"""Noise schedules and the steps between them, thin over diffusers."""

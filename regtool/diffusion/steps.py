@@ -1,0 +1,71 @@
+"""Single steps along a schedule: DDPM, DDIM between any two levels, and DDIM inversion."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from regtool.diffusion.schedule import NoiseSchedule
+
+
+def predicted_clean(schedule: NoiseSchedule, noisy: Tensor, noise: Tensor, t: int) -> Tensor:
+    """The clean sample that ``noisy`` at step ``t`` and its predicted ``noise`` amount to."""
+    level = schedule.level(t)
+    return (noisy - (1 - level) ** 0.5 * noise) / level**0.5
+
+
+def ddpm_step(
+    schedule: NoiseSchedule,
+    noisy: Tensor,
+    noise: Tensor,
+    t: int,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """One ancestral step from ``t`` to ``t - 1`` with the posterior variance; none at the last.
+
+    Source: Ho et al., NeurIPS 2020, algorithm 2.
+    """
+    return schedule.scheduler.step(noise, t, noisy, generator=generator).prev_sample  # type: ignore[union-attr]
+
+
+def ddim_step(
+    schedule: NoiseSchedule,
+    noisy: Tensor,
+    noise: Tensor,
+    t: int,
+    to: int,
+    eta: float = 0.0,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """From step ``t`` to step ``to``, which may lie on either side; -1 means clean.
+
+    Source: Song et al., "Denoising Diffusion Implicit Models", ICLR 2021, equation 12. ``eta`` 0 is
+    deterministic, 1 has the variance of DDPM (only towards less noise). diffusers ties its step to
+    equal strides; here both ends are free.
+    """
+    here, there = schedule.level(t), schedule.level(to)
+    spread = eta * (max(0.0, (1 - there) / (1 - here) * (1 - here / there)) ** 0.5 if eta else 0.0)
+    clean = predicted_clean(schedule, noisy, noise, t)
+    out = there**0.5 * clean + max(0.0, 1 - there - spread**2) ** 0.5 * noise
+    if spread:
+        out = out + spread * torch.randn(
+            noisy.shape, generator=generator, device=noisy.device, dtype=noisy.dtype
+        )
+    return out
+
+
+def ddim_inversion(
+    schedule: NoiseSchedule, predict: Callable[[Tensor, int], Tensor], clean: Tensor, t: int
+) -> Tensor:
+    """Walk a clean sample deterministically up to step ``t``, one level at a time.
+
+    ``predict(sample, step)`` is the network's noise. The first step takes the noise predicted for
+    level 0, since networks know no cleaner one. Source: Song et al., ICLR 2021, section 4.3.
+    """
+    sample = clean
+    for level in range(t + 1):
+        noise = predict(sample, max(level - 1, 0))
+        sample = ddim_step(schedule, sample, noise, level - 1, level)
+    return sample
