@@ -46,12 +46,6 @@ class DeviceError(RegtoolError):
     exit_code = 6
 
 
-class CohortError(RegtoolError):
-    """Some pairs of a cohort failed."""
-
-    exit_code = 7
-
-
 class WorseError(RegtoolError):
     """A registration that lowered the similarity, refused with ``--fail-if-worse``."""
 

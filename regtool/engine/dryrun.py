@@ -27,7 +27,7 @@ def dry_run(request: Request) -> dict[str, Any]:
     inputs = read_inputs(request)
     slices = slice_axis(inputs.fixed, method, request.slices)
     refuse_ignored(method, inputs)
-    plan = Plan.of(replace(request, output=request.output or plan_prefix(request)), inputs)
+    plan = Plan(replace(request, output=request.output or plan_prefix(request)), inputs)
     plan.open()
     device = choose_device(request.device)
     choose_precision(request.precision, device)

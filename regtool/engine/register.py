@@ -93,7 +93,7 @@ def _run(request: Request, registrar: Registrar | None, report: Report | None) -
         inputs = read_inputs(request)
     slices = slice_axis(inputs.fixed, description, request.slices)
     refuse_ignored(description, inputs)
-    plan = Plan.of(request, inputs)
+    plan = Plan(request, inputs)
     outputs = plan.open() if request.output is not None else None
     warnings = [*inputs.warnings, *_unreadable_elsewhere(request, inputs)]
     for sentence in warnings:

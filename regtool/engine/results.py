@@ -39,11 +39,6 @@ class Plan:
     request: Request
     inputs: Inputs
 
-    @classmethod
-    def of(cls, request: Request, inputs: Inputs) -> Plan:
-        """The plan for a request whose files have been read."""
-        return cls(request, inputs)
-
     def names(self) -> list[str]:
         """Roles of the files, which are also their names after the prefix; the record is last."""
         wanted = {
@@ -133,7 +128,7 @@ def write_results(
     """Write all files of a plan and the extras, the record last; return their paths by role."""
     fixed, grid = inputs.fixed, inputs.fixed.grid
     with outputs:
-        outputs.image(WARPED, _like_moving(result.warped, inputs), like=fixed)
+        outputs.image(WARPED, result.warped, like=fixed)
         outputs.field(FIELD, result.field, grid)
         outputs.affine(AFFINE, result.affine)
         if result.inverse is not None:
@@ -158,11 +153,6 @@ def write_results(
         result.record["seconds"]["total"] = time.perf_counter() - started
         outputs.record(result.record)
     return {**paths, SUFFIX: plan.path(SUFFIX)}
-
-
-def _like_moving(warped: NDArray[Any], inputs: Inputs) -> NDArray[Any]:
-    """Integer images come back as float32, which holds every value interpolation can make."""
-    return warped.astype(np.float32, copy=False) if warped.dtype != np.float64 else warped
 
 
 def inverted(matrix: Matrix) -> Matrix:

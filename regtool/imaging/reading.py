@@ -316,11 +316,6 @@ def grid_of(image: sitk.Image) -> Grid:
     )  # fmt: skip
 
 
-def to_sitk(volume: Volume) -> sitk.Image:
-    """A SimpleITK image of a scalar, RGB or vector volume (values copied)."""
-    return sitk_image(volume.array, volume.grid, vector=volume.kind in ("rgb", "vector"))
-
-
 def sitk_image(array: NDArray[Any], grid: Grid, *, vector: bool = False) -> sitk.Image:
     """A SimpleITK image of an array (*grid.shape[, C]) on a grid (values copied)."""
     if array.dtype == np.bool_:

@@ -195,7 +195,7 @@ class Outputs:
         order = sorted(self._written, key=lambda name: name == self._record_name)
         for name in order:
             with _output_errors(self._paths[name]):
-                _flush(self._written[name])
+                flush(self._written[name])
         placed: list[Path] = []
         try:
             self._remove_old()
@@ -204,7 +204,7 @@ class Outputs:
                     placed.append(self._paths[name])
                     self._written[name].replace(self._paths[name])
             for folder in self._folders:
-                _flush(folder)
+                flush(folder)
         except BaseException:
             for name, path in zip(order, placed, strict=False):
                 if not self._written[name].exists():  # it had been renamed
@@ -309,7 +309,10 @@ def _alive(pid: int) -> bool:
     return True
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Wait until a file, or a folder's list of names, is on the disk."""
+    if os.name != "posix" and path.is_dir():
+        return  # folders cannot be opened there
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from regtool.errors import InputError, OutputError
+from regtool.imaging.writing import flush
 
 FORMAT = "regtool-checkpoint-1"
 
@@ -29,10 +30,9 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         write(temporary)
         temporary.chmod(0o666 & ~_umask())  # safetensors writes for the owner alone
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
+        flush(temporary)
         temporary.replace(path)
-        _sync_folder(path.parent)
+        flush(path.parent)
     except (OSError, SafetensorError) as error:
         raise OutputError(f"{path}: cannot be written ({error})") from error
     finally:
@@ -43,16 +43,6 @@ def _umask() -> int:
     mask = os.umask(0o077)
     os.umask(mask)
     return mask
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def sweep(folder: Path) -> None:
