@@ -6,7 +6,9 @@ A method with ``:z`` registers slice by slice. Labels only measure; they never r
 files are used as they are, uncropped. Dice is of the warped moving labels (nearest neighbour) on
 the fixed image's own grid: RV cavity (1), myocardium (2), LV cavity (3), their mean, and the mean
 of the five regions that DiffuseMorph, FSDiffReg and DiffuseReg report (LV cavity, myocardium, the
-two together, RV cavity, whole heart).
+two together, RV cavity, whole heart). "slices" is the mean Dice of LV cavity and
+myocardium on every slice where both images show both, over all such slices of all patients;
+"middle" takes the middle one of these slices of each patient (LDM-Morph's test has one a patient).
 """
 
 from __future__ import annotations
@@ -23,9 +25,22 @@ import numpy as np
 import regtool
 from regtool.data.readers import open_data
 from regtool.imaging.reading import read_labels
-from regtool.metrics.dice import dice_groups
+from regtool.metrics.dice import dice, dice_groups
 
 REGIONS = {"LV": (3,), "Myo": (2,), "LV+Myo": (2, 3), "RV": (1,), "heart": (1, 2, 3)}
+
+
+def slice_scores(fixed, warped, moving) -> list[float]:
+    """Mean Dice of LV and myocardium of each slice on which both images have both labels.
+
+    Arrays (Z, Y, X) on the fixed image's grid.
+    """
+    ventricle = (2, 3)
+    scores = []
+    for a, b, m in zip(fixed, warped, moving, strict=True):
+        if all(np.isin(ventricle, x).all() for x in (a, m)):
+            scores.append(float(np.mean(list(dice(a, b, ventricle).values()))))
+    return scores
 
 
 def measure(pair, method: str, options: dict) -> dict:
@@ -41,8 +56,14 @@ def measure(pair, method: str, options: dict) -> dict:
     seconds = time.perf_counter() - start
     record = result.record
     fixed = read_labels(pair.fixed.labels).array
+    moving = read_labels(pair.moving.labels).array  # ACDC: both frames share one grid
     five = dice_groups(fixed, result.warped_labels, REGIONS)
     row = {"pair": pair.name, "method": method}
+    row["before_slices"] = slice_scores(fixed, moving, moving)
+    row["after_slices"] = slice_scores(fixed, result.warped_labels, moving)
+    for when in ("before", "after"):
+        scores = row[f"{when}_slices"]
+        row[f"{when}_middle"] = scores[len(scores) // 2]
     for when in ("before", "after"):
         labels = record["dice"][when]["labels"]
         row |= {f"{when}_{k}": labels.get(str(v)) for k, v in (("RV", 1), ("Myo", 2), ("LV", 3))}
@@ -57,8 +78,11 @@ def measure(pair, method: str, options: dict) -> dict:
 
 def summary(rows: list[dict]) -> dict:
     """Means over pairs, and the SD of the mean Dice."""
-    keys = [k for k in rows[0] if k not in ("pair", "method")]
+    lists = [k for k, v in rows[0].items() if isinstance(v, list)]
+    keys = [k for k in rows[0] if k not in ("pair", "method", *lists)]
     means = {k: float(np.mean([r[k] for r in rows if r[k] is not None])) for k in keys}
+    means |= {k: float(np.mean([x for r in rows for x in r[k]])) for k in lists}
+    means["slices"] = sum(len(r["after_slices"]) for r in rows)
     means["after_mean_sd"] = float(np.std([r["after_mean"] for r in rows], ddof=1))
     return {"method": rows[0]["method"], "pairs": len(rows), **means}
 
@@ -87,6 +111,8 @@ def main() -> None:
             f"{method:32s} n={s['pairs']:3d}  Dice {s['before_mean']:.3f} -> "
             f"{s['after_mean']:.3f} ({s['after_mean_sd']:.3f})  RV {s['after_RV']:.3f} "
             f"Myo {s['after_Myo']:.3f} LV {s['after_LV']:.3f}  five {s['after_five']:.3f}  "
+            f"slices {s['before_slices']:.3f} -> {s['after_slices']:.3f} (n={s['slices']})  "
+            f"middle {s['before_middle']:.3f} -> {s['after_middle']:.3f}  "
             f"folds {s['folds_percent']:.3f} %  SD log J {s['sd_log_j']:.3f}  "
             f"network {s['network_seconds']:.2f} s  all {s['seconds']:.2f} s",
             flush=True,

@@ -84,6 +84,7 @@ LDM_MORPH: dict[str, dict[str, Any]] = {
         "training": {
             **_LOSS,
             "smoothness": 0.01,
+            "ema": None,
             "steps": 24_000,
             "val_every": 400,
             "batch": 1,
@@ -124,7 +125,8 @@ LDM_MORPH: dict[str, dict[str, Any]] = {
         "training": {
             **_LOSS,
             "latent_scale": "image",
-            "smoothness": 0.02,
+            "smoothness": 0.03,
+            "ema": 0.99,
             "steps": 3_500,
             "val_every": 250,
             "batch": 8,
@@ -181,6 +183,7 @@ LDM_MORPH: dict[str, dict[str, Any]] = {
             **_LOSS,
             "latent_scale": "image",
             "smoothness": 0.015,
+            "ema": None,
             "steps": 500,
             "batch": 8,
             "lr": 1e-3,

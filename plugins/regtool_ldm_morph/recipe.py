@@ -74,5 +74,6 @@ def _registration(stage: RegistrationStage, settings: Mapping[str, Any]) -> Stag
         optimisers=(Optimiser(lr=float(settings["lr"]), schedule=schedule),),
         steps=int(settings["steps"]),
         batch=int(settings["batch"]),
+        ema=settings["ema"],
         freezes=stage.freezes,
     )
