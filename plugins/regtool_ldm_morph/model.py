@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from regtool.api import Context, Pair, Prediction
 from regtool.api.diffusion import add_noise, ddim_inversion
 from regtool.api.nn import pad_to_multiple
+from regtool.api.spatial import compose, warp
 from regtool_ldm_morph.denoiser import SCHEDULE, Denoiser, tap_channels
 from regtool_ldm_morph.encoder import LatentEncoder
 from regtool_ldm_morph.network import MULTIPLE, RegistrationNetwork
@@ -105,8 +106,17 @@ class LDMMorph(nn.Module):
         return torch.randn(shape, generator=generator, device=z.device, dtype=torch.float32)
 
     def forward(self, pair: Pair, options: Any, context: Context) -> Prediction:
-        """Register a pair; ``options.noise`` says which noise the features see."""
-        u, _ = self.register(pair.moving.image, pair.fixed.image, context.generator, options.noise)
+        """Register a pair in ``options.passes`` passes; ``options.noise`` is what features see.
+
+        One pass is the paper's. A further pass sees the moving image as warped so far and its
+        answer is composed with the displacement so far, as in a recursive cascade whose stages
+        share their weights (Zhao et al., ICCV 2019).
+        """
+        moving, fixed = pair.moving.image, pair.fixed.image
+        u, _ = self.register(moving, fixed, context.generator, options.noise)
+        for _ in range(options.passes - 1):
+            warped = warp(moving, u, padding="zeros")
+            u = compose(u, self.register(warped, fixed, context.generator, options.noise)[0])
         return Prediction(displacement=u)
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from regtool.api.train import Context, Pair, Prediction, StepOutput
+from regtool.api.train import Context, Pair, Prediction, StepOutput, warp
 from regtool_ldm_morph.earlier_run import finished_stages
 from regtool_ldm_morph.encoder import LatentEncoder
 from regtool_ldm_morph.loss import HierarchicalLoss
@@ -42,6 +43,7 @@ class RegistrationStage:
         self.loss = HierarchicalLoss(settings)
         self.features = bool(network["features"])
         self.latent_loss = self.loss.latent_weight > 0
+        self.second_look = float(settings["second_look"])
         self.earlier_run: str | None = settings["earlier_run"]
 
     @property
@@ -66,10 +68,23 @@ class RegistrationStage:
         return module
 
     def step(self, module: nn.Module, pair: Pair, context: Context) -> StepOutput:
-        """The hierarchical loss of one batch."""
+        """The hierarchical loss of one batch.
+
+        With probability ``second_look`` the batch is what a second pass would see: the moving
+        images as the network itself warps them.
+        """
         assert isinstance(module, RegistrationTraining)
         moving, fixed = pair.moving.image, pair.fixed.image
-        u, latents = module.registrar.register(moving, fixed, context.generator)
+        draw = context.generator
+        if self.second_look and _happens(self.second_look, draw):
+            with torch.no_grad():
+                u, _ = module.registrar.register(moving, fixed, draw)
+                moving = warp(moving, u.float(), padding="zeros")
+        u, latents = module.registrar.register(moving, fixed, draw)
         fixed_latent: Tensor | None = latents.fixed if latents is not None else None
         terms = self.loss.terms(u, moving, fixed, module.latent_encoder, fixed_latent)
         return StepOutput(terms, Prediction(displacement=u))
+
+
+def _happens(probability: float, generator: torch.Generator) -> bool:
+    return bool(torch.rand((), generator=generator, device=generator.device) < probability)

@@ -113,7 +113,8 @@ def _step_and_count(
         count = max(int(np.ceil(extent / step - 1e-3)), least)
         return step, -(-count // preparation.multiple) * preparation.multiple
     if preparation.fit and preparation.fit[entry]:
-        step = max(step, extent / count)
+        fitting = extent / (count - 2 * preparation.margin)
+        step = fitting if preparation.spacing[entry] is None else max(step, fitting)
     return step, count
 
 

@@ -72,7 +72,9 @@ class Preparation(_Frozen):
     ``spacing``: mm for each axis, None keeps the file's.
     ``size``: voxels for each axis, None covers the whole image.
     ``multiple``: covered axes are extended to a multiple of this.
-    ``fit``: axes with a size take a wider spacing where the image would not fit in.
+    ``fit``: axes with a size take a wider spacing where the image would not fit in; without a
+    spacing (None) the one at which it just fits, so that the image is stretched over the box.
+    ``margin``: voxels on both sides of such axes that the fitted image leaves free.
     ``anchor``: the middle of axes that have a size: image ``centre``, ``mask``, centroid of
     ``intensity``, or centroid of ``motion``, |fixed - moving|; ``--roi`` goes before all of them.
     ``outside``: beyond a box the field fades to zero over ``taper`` voxels, or the whole image is
@@ -86,6 +88,7 @@ class Preparation(_Frozen):
     size: tuple[int | None, ...]
     multiple: int = Field(16, ge=1)
     fit: tuple[bool, ...] = ()
+    margin: int = Field(0, ge=0)
     anchor: Literal["centre", "mask", "intensity", "motion"] = "centre"
     outside: Literal["taper", "tiles"] = "taper"
     taper: int = Field(16, ge=1)
@@ -111,6 +114,13 @@ class Preparation(_Frozen):
             raise ValueError("spacing and size need one entry for each of 2 or 3 axes")
         if self.fit and len(self.fit) != len(self.size):
             raise ValueError("fit needs one entry for each axis")
+        if self.margin and not any(self.fit):
+            raise ValueError("a margin needs axes that fit")
+        if any(
+            fits and size is not None and size <= 2 * self.margin
+            for fits, size in zip(self.fit, self.size, strict=False)
+        ):
+            raise ValueError("margin leaves nothing of the size")
         if any(s is not None and s <= 0 for s in (*self.spacing, *self.size)):
             raise ValueError("spacing and size must be positive")
         if self.outside == "tiles" and None in self.size:

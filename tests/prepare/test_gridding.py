@@ -88,6 +88,18 @@ def test_fit_widens_the_spacing_only_where_needed():
     assert found.spacing[:2] == (1.5, 1.5)
 
 
+def test_an_image_is_stretched_over_the_box_but_for_its_margin():
+    scan = Grid((549, 778), (0.308, 0.154), (1.0, 0.0, 0.0, 1.0), (0.0, 0.0))
+    preparation = Preparation(
+        spacing=(None, None), size=(128, 128), fit=(True, True), margin=8, multiple=32
+    )
+    found = network_grid(scan, preparation, scan.centre)
+    assert found.size == (128, 128)
+    assert found.spacing == pytest.approx((549 * 0.308 / 112, 778 * 0.154 / 112))
+    corner = (found.world_to_index @ scan.index_to_world @ np.array([-0.5, -0.5, 1.0]))[:2]
+    assert corner == pytest.approx((7.5, 7.5))  # the image's outer edge: 8 voxels are left free
+
+
 def test_a_box_stays_inside_a_larger_image_and_centres_a_smaller_one():
     grid = Grid((300, 60), (1.5, 1.5), (1.0, 0.0, 0.0, 1.0), (10.0, 20.0))
     preparation = Preparation(spacing=(1.5, 1.5), size=(128, 128))
@@ -131,6 +143,8 @@ def test_covering_covers(size, spacing, multiple):
         {"size": (0, 1, 1)},
         {"outside": "tiles", "size": (None, 64, 64)},
         {"fit": (True,)},
+        {"margin": 8},
+        {"fit": (True, True, True), "margin": 32},
         {"unknown": 1},
         {"intensity": [{"kind": "histogram"}]},
         {"intensity": [{"kind": "percentile", "low": 60, "high": 40}]},
