@@ -1,4 +1,4 @@
-"""The finished first stages of another run, so that ablations share one encoder and U-Net."""
+"""The first stages of another run, so that ablations share one encoder and U-Net."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ _ALONE = {"gan": False, "lpips": None}
 def finished_stages(folder: str, network: Mapping[str, Any]) -> dict[str, nn.Module]:
     """Modules by stage name from ``folder/stages``, with the networks that ``network`` describes.
 
-    The diffusion stage is left out where ``network`` reads no features. Raises FileNotFoundError
-    for a stage that was not finished there, ValueError for one of other sizes.
+    They hold the best weights that their stage has reached in that run so far. The diffusion stage
+    is left out where ``network`` reads no features. Raises FileNotFoundError for a stage that was
+    not trained there, ValueError for one of other sizes.
     """
     modules: dict[str, nn.Module] = {"autoencoder": AutoencoderTraining(network, _ALONE)}
     if network["features"]:
@@ -33,7 +34,7 @@ def _load(module: nn.Module, file: Path) -> None:
     from safetensors.torch import load_file
 
     if not file.is_file():
-        raise FileNotFoundError(f"{file}: missing; earlier_run names a run with finished stages")
+        raise FileNotFoundError(f"{file}: missing; earlier_run names a run that has trained the first stages")
     stored, wanted = load_file(str(file)), module.state_dict()
     for name, tensor in wanted.items():
         if name not in stored or stored[name].shape != tensor.shape:

@@ -43,7 +43,7 @@ class RegistrationStage:
         self.loss = HierarchicalLoss(settings)
         self.features = bool(network["features"])
         self.latent_loss = self.loss.latent_weight > 0
-        self.second_look = float(settings["second_look"])
+        self.second_look = float(settings.get("second_look", 0.0))  # absent in older runs
         self.earlier_run: str | None = settings["earlier_run"]
 
     @property
