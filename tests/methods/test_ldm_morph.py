@@ -13,6 +13,8 @@ from ldm_morph_cases import preset
 
 from regtool.api import Context, Pair, Sample
 from regtool.testing import check_method
+from regtool.spatial.compose import compose
+from regtool.spatial.warp import warp
 from regtool_ldm_morph.autoencoder import Autoencoder
 from regtool_ldm_morph.denoiser import SCHEDULE, Denoiser, build_unet, tap_channels
 from regtool_ldm_morph.encoder import LatentEncoder
@@ -175,6 +177,16 @@ def test_a_slice_is_registered_alone_as_among_others():
     module, three = model(), pair(3)
     alone = Pair(*(Sample(s.image[2:], s.spacing) for s in (three.fixed, three.moving)))
     assert torch.allclose(field(module, three)[2:], field(module, alone), atol=1e-3)
+
+
+def test_a_second_pass_goes_on_from_the_first():
+    module, images = model(), pair()
+    first = field(module, images, noise="none")
+    warped = Sample(warp(images.moving.image, first, padding="zeros"), (1.0, 1.0))
+    second = field(module, Pair(images.fixed, warped), noise="none")
+    twice = field(module, images, noise="none", passes=2)
+    assert torch.equal(twice, compose(first, second))
+    assert not torch.allclose(twice, first, atol=0.1)
 
 
 def test_ddim_inversion_without_training_adds_no_noise():

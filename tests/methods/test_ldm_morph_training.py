@@ -14,6 +14,8 @@ from regtool.engine.training.checkpoint import load_checkpoint
 from regtool.engine.training.frozen import fingerprints
 from regtool.engine.training.run import TrainRequest, train
 from regtool.errors import UsageError
+from regtool.plugins.exchange import Pair, Sample
+from regtool.spatial.warp import warp
 from regtool.testing.pairs import shifted_pair
 from regtool.testing.subject import context
 from regtool.testing.training import overfit, start
@@ -91,6 +93,24 @@ def test_the_latent_loss_reaches_the_registration_network_only():
     terms["latents"].backward()
     reached = {n.split(".")[1] for n, p in module.named_parameters() if p.grad is not None}
     assert reached == {"registration"}
+
+
+def test_a_second_look_trains_on_what_the_network_warped():
+    config = preset(second_look=1.0, noise="none")
+    done = chain(config, 3)
+    images, plain = shifted_pair(SMALL, (1, -2)), preset(noise="none")
+    module = start(recipe(config)[-1], config, done)
+    module.load_state_dict(done["registration"].state_dict())
+    torch.nn.init.normal_(module.registrar.registration.head.convolution.weight, 0, 0.1)
+    module.eval()
+    looked = recipe(config)[-1].step(module, images, context()).terms
+    with torch.no_grad():
+        u, _ = module.registrar.register(images.moving.image, images.fixed.image, torch.Generator())
+    warped = Sample(warp(images.moving.image, u, padding="zeros"), images.moving.spacing)
+    expected = recipe(plain)[-1].step(module, Pair(images.fixed, warped), context()).terms
+    unwarped = recipe(plain)[-1].step(module, images, context()).terms
+    assert float(looked["pixels"]) == pytest.approx(float(expected["pixels"]), rel=1e-5)
+    assert float(looked["pixels"]) != pytest.approx(float(unwarped["pixels"]), rel=1e-2)
 
 
 def autoencoder_stage(**changes):
@@ -230,7 +250,7 @@ def test_a_run_of_three_stages_leaves_weights_with_the_hashes_of_its_frozen_part
     config = json.loads((second.weights / "config.json").read_text())
     assert config["training"]["frozen"] == frozen
     assert str(tmp_path) not in json.dumps(config)
-    with pytest.raises(FileNotFoundError, match="finished stages"):
+    with pytest.raises(FileNotFoundError, match="has trained the first stages"):
         finished_stages(str(tmp_path / "row"), LDM_MORPH["trial"]["network"])
     with pytest.raises(ValueError, match="does not fit"):
         finished_stages(str(tmp_path), LDM_MORPH["compact"]["network"])
