@@ -56,6 +56,7 @@ def measure(repeats: int) -> dict[str, float]:
             torch = found["import torch"][-1]
             for title, method in {
                 "voxelmorph": ("-m", "voxelmorph", "-w", "none"),
+                "ldm-morph": ("-m", "ldm-morph"),
                 "optimise": ("-m", "optimise", "--set", "iterations=10,5"),
             }.items():
                 whole, network = overhead(program, folder, method)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -12,7 +13,11 @@ from regtool.api.nn import pad_to_multiple
 from regtool.api.train import diffusion, warp
 from regtool_ldm_morph.network import MULTIPLE
 
-SIMILARITIES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"mse": mse, "ncc": local_ncc}
+SIMILARITIES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "mse": mse,
+    # As instance optimisation has it: noise in flat windows does not pull.
+    "ncc": partial(local_ncc, window=9, eps=1e-3, neutral=True),
+}
 
 
 class HierarchicalLoss:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from regtool.api import Method, Paper, hookimpl
+from regtool.api import Method, Paper, WeightsRef, hookimpl
 from regtool_ldm_morph.presets import LDM_MORPH
 
 
@@ -27,4 +27,14 @@ def regtool_method() -> Method:
         recipe="regtool_ldm_morph.recipe:recipe",
         capabilities=frozenset({"samples"}),
         presets=LDM_MORPH,
+        weights=(
+            WeightsRef(
+                name="ldm-morph-acdc",
+                ndim=2,
+                anatomy="heart (short axis)",
+                modality="cine MR",
+                licence="CC-BY-NC-SA-4.0",
+                sha256="",
+            ),
+        ),
     )
