@@ -38,6 +38,9 @@ _FLAT = 0.03
 _REACH = 0.5
 """Longest step of a vertex along an axis, in voxels."""
 
+_AIM = 1.5
+"""How far over the floor a step aims, as a factor."""
+
 _PATIENCE = 12
 """Steps within which a tenth of the low determinants has to go."""
 
@@ -59,7 +62,7 @@ def repair(
     that were not touched keep their values; without a fold that is all of them.
 
     Axes of one voxel have no derivative and their components stay. A component that is zero
-    everywhere (a volume registered slice by slice) stays zero, and the slices stay independent.
+    everywhere (a volume registered slice by slice) stays zero, and every slice is repaired alone.
 
     Raises ValueError for a displacement that is not finite or not (B, ndim, *S), or a floor that
     is not between 0 and 1.
@@ -127,15 +130,18 @@ def _repair_along(u: Tensor, axes: list[int], mm: tuple[float, ...], floor: floa
     order = (1, 0, *others, *(a + 2 for a in axes))
     parts = u[:, axes].permute(order)
     flat = parts.reshape(len(axes), -1, *(u.shape[a + 2] for a in axes))
-    mended = _Repair(flat, tuple(mm[a] for a in axes), floor).run()
-    u[:, axes] = mended.reshape(parts.shape).permute([order.index(a) for a in range(u.dim())])
+    flat, spacing = flat.contiguous(), tuple(mm[a] for a in axes)
+    folded = scan(flat, ZERO).cells // flat[0, 0].numel()
+    for p in torch.unique(folded).tolist():
+        flat[:, p : p + 1] = _Repair(flat[:, p : p + 1], spacing, floor).run()
+    u[:, axes] = flat.reshape(parts.shape).permute([order.index(a) for a in range(u.dim())])
 
 
 class _Repair:
-    """One repair of (k, P, *S), k axes of at least two voxels, spacing in mm of each."""
+    """One repair of (k, 1, *S), k axes of at least two voxels, spacing in mm of each."""
 
     def __init__(self, u: Tensor, spacing: tuple[float, ...], floor: float) -> None:
-        self.u, self.floor = u.contiguous(), floor
+        self.u, self.floor = u.clone(memory_format=torch.contiguous_format), floor
         self.k, self.shape = u.shape[0], tuple(u.shape[2:])
         self.flat = self.u.view(self.k, -1)
         self.smoothed = torch.zeros(0, dtype=torch.bool)
@@ -183,10 +189,8 @@ class _Repair:
             if not count or stalled == _PATIENCE:
                 self.flat[:, patch.vertices] = u.T
                 return patch.cells[low.any(1)]
-            # An aim that rises while nothing changes gets the last determinants over the floor.
-            target = self.floor * (1.5 + 0.75 * stalled)
             while True:
-                cell, corner = (values < target).nonzero(as_tuple=True)
+                cell, corner = (values < _AIM * self.floor).nonzero(as_tuple=True)
                 vertex, slope = patch.gradients(u, cell, corner)
                 joining = vertex[~patch.is_free[vertex]]
                 if not joining.numel():
@@ -194,7 +198,10 @@ class _Repair:
                 self.flat[:, patch.vertices] = u.T
                 patch, u = self._take(torch.cat([patch.free, patch.vertices[joining]]))
                 values = patch.determinants(u)
-            step = _least_step(vertex, slope / self.scale, target - values[cell, corner], len(u))
+            reached = values[cell, corner]
+            # An aim that rises while nothing changes gets the last ones over the floor.
+            aim = self.floor * (_AIM + 0.75 * stalled * (reached < self.floor))
+            step = _least_step(vertex, slope / self.scale, aim - reached, len(u))
             step /= self.scale
             u += step * (_REACH / step.abs().amax(1, keepdim=True).clamp(min=_REACH))
 

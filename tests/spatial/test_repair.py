@@ -92,13 +92,11 @@ def test_a_field_without_folds_keeps_every_bit(shape):
 
 
 def test_change_is_near_the_least_possible():
-    u = smooth_noise((6, 6), 0.55, 1.0, 5)
+    u = smooth_noise((6, 6), 0.9, 1.0, 5)
     grid = make_grid("identity", (6, 6), (1.0, 1.0))
 
     def room(x):
-        field = world_field(x.reshape(u.shape), grid).astype(np.float64)
         exact = x.reshape(u.shape)[..., ::-1]
-        assert np.allclose(field, exact, atol=1e-5)
         return jacobians(exact, grid)["corner"].ravel() - module.FLOOR
 
     assert room(u.ravel()).min() < -0.1
@@ -169,7 +167,7 @@ def test_batch_and_single_fields_agree():
     ])  # fmt: skip
     both = repair(u, (1.0, 2.0))
     assert both.dtype == torch.float64 and scan_displacement(both).count == 0
-    torch.testing.assert_close(both[:1], repair(u[:1], (1.0, 2.0)), atol=0.05, rtol=0)
+    torch.testing.assert_close(both[:1], repair(u[:1], (1.0, 2.0)), atol=1e-9, rtol=0)
 
 
 def test_refusals():
