@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_SLAB = 1 << 17
+_SLAB = 1 << 15
 _CHUNK = 1 << 15
 
 Columns = list[list[Tensor]]

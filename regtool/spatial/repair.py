@@ -131,9 +131,11 @@ def _repair_along(u: Tensor, axes: list[int], mm: tuple[float, ...], floor: floa
     parts = u[:, axes].permute(order)
     flat = parts.reshape(len(axes), -1, *(u.shape[a + 2] for a in axes))
     flat, spacing = flat.contiguous(), tuple(mm[a] for a in axes)
-    folded = scan(flat, ZERO).cells // flat[0, 0].numel()
-    for p in torch.unique(folded).tolist():
-        flat[:, p : p + 1] = _Repair(flat[:, p : p + 1], spacing, floor).run()
+    size = flat[0, 0].numel()
+    low = scan(flat, ZERO).cells
+    for p in torch.unique(low // size).tolist():
+        cells = low[low // size == p] - p * size
+        flat[:, p : p + 1] = _Repair(flat[:, p : p + 1], spacing, floor).run(cells)
     u[:, axes] = flat.reshape(parts.shape).permute([order.index(a) for a in range(u.dim())])
 
 
@@ -144,31 +146,18 @@ class _Repair:
         self.u, self.floor = u.clone(memory_format=torch.contiguous_format), floor
         self.k, self.shape = u.shape[0], tuple(u.shape[2:])
         self.flat = self.u.view(self.k, -1)
-        self.smoothed = torch.zeros(0, dtype=torch.bool)
         mean = math.prod(spacing) ** (1 / self.k)
         self.scale = torch.tensor([s / mean for s in spacing], dtype=torch.float64)
 
-    def run(self) -> Tensor:
-        """Lift the low determinants, smoothing where that stalls; shrink as the last resort."""
+    def run(self, low: Tensor) -> Tensor:
+        """Lift the ``low`` cells, smoothing where that stalls; shrink as the last resort."""
         for attempt in range(1, _ATTEMPTS + 1):
-            low = self._low()
-            if not low.numel():
-                return self.u
             if low.numel() <= _MOST_CELLS:
                 low = self._lift(self._corners_of(low))
-                if not low.numel():
-                    return self.u
-            self._smooth(low, attempt)
+            if not low.numel():
+                return self.u
+            low = self._smooth(low, attempt)
         return shrunk(self.flat, self._is_fine).view_as(self.u)
-
-    def _low(self) -> Tensor:
-        """Cells with a fold, and those below the floor where the field has been smoothed."""
-        folded = scan(self.u, ZERO).cells
-        if not self.smoothed.numel():
-            return folded
-        low = scan(self.u, self.floor).cells
-        touched = self.smoothed[low[:, None] + vertex_offsets(self.shape)].any(1)
-        return torch.unique(torch.cat([folded, low[touched]]))
 
     def _is_fine(self, flat: Tensor) -> bool:
         return not scan(flat.view_as(self.u), self.floor).cells.numel()
@@ -210,25 +199,31 @@ class _Repair:
         patch = Patch(torch.unique(free), self.shape)
         return patch, self.flat[:, patch.vertices].T.contiguous()
 
-    def _smooth(self, cells: Tensor, attempt: int) -> None:
-        """Smooth around cells: the more attempts have been made, the wider and the stronger."""
+    def _smooth(self, cells: Tensor, attempt: int) -> Tensor:
+        """Smooth around cells: the more attempts have been made, the wider and the stronger.
+
+        Returns the cells around that are low afterwards.
+        """
         sigma = 0.5 * 1.4**attempt
         where = torch.zeros(self.flat.shape[1], dtype=torch.bool)
         where[self._corners_of(cells)] = True
         where = where.view(self.u.shape[1:])
-        box = [slice(int(i.min()), int(i.max()) + 1) for i in where.nonzero().unbind(1)]
         margin = attempt + math.ceil(4 * sigma)
-        for axis in range(1, self.k + 1):
-            box[axis] = slice(max(0, box[axis].start - margin), box[axis].stop + margin)
+        box = [slice(0, 1)]
+        for places in where.nonzero()[:, 1:].unbind(1):
+            low, high = int(places.min()) - margin, int(places.max()) + margin
+            box.append(slice(max(0, low), high + 1))
         mask = where[tuple(box)][:, None].double()
         pool = (functional.max_pool1d, functional.max_pool2d, functional.max_pool3d)[self.k - 1]
         for _ in range(attempt):
             mask = pool(mask, 3, 1, 1)
         part = self.u[(slice(None), *box)].movedim(1, 0)
         part += mask * (gaussian(part, sigma) - part)
-        if not self.smoothed.numel():
-            self.smoothed = torch.zeros(self.flat.shape[1], dtype=torch.bool)
-        self.smoothed.view(self.u.shape[1:])[tuple(box)] |= mask[:, 0] > 0
+        low_here = scan(part.movedim(1, 0), self.floor).cells
+        corners = low_here[:, None] + vertex_offsets(tuple(mask.shape[2:]))
+        touched = mask.flatten()[corners].amax(1) > 0
+        numbers = torch.arange(self.flat.shape[1]).view(self.u.shape[1:])[tuple(box)]
+        return numbers.flatten()[low_here[touched]]
 
 
 def _least_step(vertex: Tensor, slope: Tensor, lift: Tensor, vertices: int) -> Tensor:
