@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,6 +20,7 @@ class Topology(StrEnum):
 
     off = "off"
     report = "report"
+    repair = "repair"
 
 
 FixedMask = Annotated[
@@ -102,7 +103,12 @@ def register(
     ] = None,
     roi: Roi = None,
     topology: Annotated[
-        Topology, typer.Option("--topology", help="Report folds of the written field, or not.")
+        Topology,
+        typer.Option(
+            "--topology",
+            help="Folds of the written field: not looked at, counted, or removed with the least "
+            "change.",
+        ),
     ] = Topology.report,
     inverse: Annotated[
         bool, typer.Option("--inverse", help="Also write 1InverseWarp and InverseWarped.")
@@ -164,6 +170,8 @@ def _tell(result: Registration, as_json: bool) -> None:
         means = [record["dice"][when]["mean"] for when in ("before", "after")]
         if None not in means:
             common.log.info("mean Dice %.3f before, %.3f after", *means)
+    if "topology" in record:
+        common.log.info("%s", _repaired(record["topology"]))
     if "jacobian" in record:
         folded = record["jacobian"]
         common.log.info("folds: %d voxels (%.3g %%)", folded["count"], folded["percent"])
@@ -171,3 +179,16 @@ def _tell(result: Registration, as_json: bool) -> None:
                     record["seconds"]["total"])  # fmt: skip
     if as_json:
         common.print_json(record)
+
+
+def _repaired(topology: dict[str, Any]) -> str:
+    if not topology["changed_voxels"]:
+        return "repair: no folds, the field is unchanged"
+    before = topology["before"]
+    line = (
+        f"repair: {before['central']} folded voxels and {before['corner']} folded corners removed, "
+        f"{topology['changed_percent']:.2g} % of voxels moved by {topology['moved_mm_mean']:.2g} mm"
+        f" (at most {topology['moved_mm_max']:.2g})"
+    )
+    means = [topology.get("dice", {}).get(when, {}).get("mean") for when in ("before", "after")]
+    return line if None in means else line + ", mean Dice {:.4f} to {:.4f}".format(*means)

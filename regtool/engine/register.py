@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from regtool.engine import measure
+from regtool.engine import measure, topology
 from regtool.engine.device import limited_threads
 from regtool.engine.registrar import Registrar, load_registrar
 from regtool.engine.request import (
@@ -114,6 +114,11 @@ def _run(request: Request, registrar: Registrar | None, report: Report | None) -
         assert displacement is not None  # the registrar has checked it
         field_mm = prepared.world_field(displacement)
         affine = prepared.world_affine(prediction)
+    repaired: dict[str, Any] | None = None
+    if request.topology == "repair":
+        with clock("topology"):
+            field_mm, repaired = topology.repair(inputs, field_mm, affine)
+    with clock("resample"):
         chain: list[Transform] = [(field_mm, inputs.fixed.grid), affine]
         warped = resample(inputs.moving, inputs.fixed.grid, chain)
         labels = None
@@ -121,6 +126,9 @@ def _run(request: Request, registrar: Registrar | None, report: Report | None) -
             labels = resample(inputs.moving_labels, inputs.fixed.grid, chain, "nearest")
     with clock("measure"):
         numbers = _measure(request, inputs, chain, warped, labels)
+    if repaired is not None:
+        topology.compare(repaired, numbers.get("dice"))
+        numbers["topology"] = repaired
     worse = _got_worse(numbers["similarity"])
     if worse:
         warnings.append(worse)

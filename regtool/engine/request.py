@@ -44,7 +44,7 @@ class Request:
     roi: Source | None = None
     inverse: bool = False
     composite: bool = False
-    topology: Literal["off", "report"] = "report"
+    topology: Literal["off", "report", "repair"] = "report"
     fail_if_worse: bool = False
     settings: Sequence[str] | Mapping[str, Any] = field(default_factory=tuple)
     device: str = "auto"

@@ -46,7 +46,7 @@ def to_world_field(
     component order (x, y, z), float32. Outside the network's grid the edge value fades to zero
     over ``taper`` network voxels (smoothly, so nothing jumps), or holds when ``taper`` is None.
     """
-    vectors = _linear_part(network).to(displacement) @ displacement.flatten(1)
+    vectors = linear_part(network).to(displacement) @ displacement.flatten(1)
     world = vectors.reshape(displacement.shape)[None]
     out = np.empty((*fixed.shape, fixed.ndim), dtype=np.float32)
     for start, points in _slabs(fixed, index_map(fixed, network), displacement):
@@ -67,7 +67,7 @@ def to_network_displacement(
     network voxels; outside the fixed grid the edge value holds.
     """
     world = torch.as_tensor(np.asarray(field, dtype=np.float32)).movedim(-1, 0)[None]
-    back = torch.linalg.inv(_linear_part(network))
+    back = torch.linalg.inv(linear_part(network))
     out = torch.empty((network.ndim, *network.shape), dtype=torch.float32)
     for start, points in _slabs(network, index_map(network, fixed), world):
         values = sample(world, points[None])[0]
@@ -81,7 +81,7 @@ def affine_to_world(matrix: Matrix, network: Grid) -> Matrix:
     return network.index_to_world @ tensor_order(matrix) @ network.world_to_index
 
 
-def _linear_part(grid: Grid) -> Tensor:
+def linear_part(grid: Grid) -> Tensor:
     """(ndim, ndim): tensor-ordered voxels to LPS mm (x, y, z)."""
     return torch.from_numpy(np.ascontiguousarray(grid.index_to_world[:-1, :-1][:, ::-1]))
 
