@@ -34,7 +34,7 @@ def regtool_method() -> Method:
                 anatomy="heart (short axis)",
                 modality="cine MR",
                 licence="CC-BY-NC-SA-4.0",
-                sha256="",
+                sha256="03ea4ef211bb6dfb677aaef9e4c1e7fd5ec1656e5c1c3c6bc0d02c21f60c4974",
             ),
         ),
     )

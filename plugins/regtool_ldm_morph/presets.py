@@ -142,7 +142,7 @@ LDM_MORPH: dict[str, dict[str, Any]] = {
             "second_look": 0.25,
             "smoothness": 0.03,
             "ema": 0.99,
-            "steps": 3_500,
+            "steps": 3_000,
             "val_every": 250,
             "batch": 8,
             "lr": 1e-3,
