@@ -25,8 +25,10 @@ class GreedyOptions(Options):
         "have fewer than 4 voxels are left out",
     )
     epsilon: float = Field(1.0, gt=0, description="step of each update (-e)")
-    sigma1: float = Field(1.732, ge=0, description="smoothing of each update in voxels (-s)")
-    sigma2: float = Field(0.7071, ge=0, description="smoothing of the whole field in voxels (-s)")
+    sigma1: float = Field(1.7320508, ge=0, description="smoothing of each update in voxels (-s)")
+    sigma2: float = Field(
+        0.70710678, ge=0, description="smoothing of the whole field in voxels (-s)"
+    )
     velocity: bool = Field(
         False, description="stationary velocity (log-demons) instead of composed updates (-sv)"
     )

@@ -20,7 +20,7 @@ def regtool_method() -> Method:
             year=2016,
             url="https://doi.org/10.1016/j.jalz.2016.06.205",
         ),
-        licence="Apache-2.0",
+        licence="Apache-2.0 (adapter)",
         ndim=(2, 3),
         model="regtool_greedy.model:build",
         options="regtool_greedy.options:GreedyOptions",

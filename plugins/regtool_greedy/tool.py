@@ -10,6 +10,10 @@ from numpy.typing import NDArray
 
 _SEEDS = 2**31 - 1
 
+_GREY = 1000.0
+"""greedy's correlation treats small variances as flat, on the scale of grey values and not of
+[0, 1]: without this factor it sees less of the image than when it reads the file itself."""
+
 
 def register(
     fixed: NDArray[np.float32],
@@ -36,7 +40,7 @@ def register(
         made.SetSpacing(spacing[::-1])
         return made
 
-    images = {"fixed": image(fixed), "moving": image(moving)}
+    images = {"fixed": image(_GREY * fixed), "moving": image(_GREY * moving)}
     masks = {"gm": fixed_mask, "mm": moving_mask}
     images |= {name: image(mask) for name, mask in masks.items() if mask is not None}
     line = command(seed, threads, **settings) + "".join(

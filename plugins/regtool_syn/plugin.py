@@ -20,7 +20,7 @@ def regtool_method() -> Method:
             year=2008,
             url="https://doi.org/10.1016/j.media.2007.06.004",
         ),
-        licence="Apache-2.0",
+        licence="Apache-2.0 (adapter)",
         ndim=(2, 3),
         model="regtool_syn.model:build",
         options="regtool_syn.options:SynOptions",
