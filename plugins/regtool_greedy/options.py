@@ -10,10 +10,10 @@ from regtool.api import Field, Options
 class GreedyOptions(Options):
     """How greedy registers; the names in brackets are those of its command line."""
 
-    metric: Literal["ncc", "wncc", "ssd", "mi", "nmi"] = Field(
-        "ncc",
-        description="local correlation, the same weighted by masks, squared difference, mutual "
-        "information, or normalised mutual information (-m)",
+    metric: Literal["wncc", "ncc", "ssd", "mi", "nmi"] = Field(
+        "wncc",
+        description="local correlation weighted by masks and overlap, plain local correlation, "
+        "squared difference, mutual information, or its normalised form (-m)",
     )
     radius: tuple[int, ...] = Field(
         (2,), min_length=1, description="radius of ncc and wncc in voxels: one value, or x,y,z"

@@ -19,26 +19,36 @@ picsl_greedy = pytest.importorskip(
 
 from regtool_greedy.model import possible_levels  # noqa: E402
 
-BRIEF = {"iterations": (30, 20)}
+BRIEF = {"iterations": (30, 20), "metric": "ncc"}
 
 
-def greedy(ndim: int, line: str, **images):
-    """Run the tool itself with the settings of BRIEF."""
+def greedy(ndim: int, line: str, metric: str = "ncc", **images):
+    """Run the tool itself with the settings of BRIEF and a metric."""
     tool = getattr(picsl_greedy, f"Greedy{ndim}D")()
     radius = "x".join("2" * ndim)
-    tool.execute(f"{line} -wp 0 -m NCC {radius} -n 30x20 -seed 1 -threads 1 -V 0", **images)
+    tool.execute(
+        f"{line} -wp 0 -m {metric.upper()} {radius} -n 30x20 -seed 1 -threads 1 -V 0", **images
+    )
     return tool
 
 
 @pytest.mark.parametrize(
-    ("ndim", "direction"),
-    [(2, "identity"), (2, "flipped"), (3, "identity"), (3, "flipped"), (3, "permuted")],
+    ("ndim", "direction", "metric"),
+    [
+        (2, "identity", "ncc"),
+        (2, "flipped", "ncc"),
+        (2, "identity", "wncc"),
+        (3, "identity", "ncc"),
+        (3, "flipped", "wncc"),
+        (3, "permuted", "ncc"),
+    ],
 )
-def test_the_field_is_the_one_that_greedy_writes(tmp_path, ndim, direction):
+def test_the_field_is_the_one_that_greedy_writes(tmp_path, ndim, direction, metric):
     pair = files(tmp_path, direction, ndim)
-    tool = greedy(ndim, f"-i {pair.fixed} {pair.moving} -o {tmp_path}/w.nii.gz")
+    tool = greedy(ndim, f"-i {pair.fixed} {pair.moving} -o {tmp_path}/w.nii.gz", metric)
     tool.execute(f"-rf {pair.fixed} -rm {pair.moving} {tmp_path}/r.nii.gz -r {tmp_path}/w.nii.gz")
-    mine = regtool.register(pair.fixed, pair.moving, "greedy", settings=BRIEF, threads=1)
+    settings = BRIEF | {"metric": metric}
+    mine = regtool.register(pair.fixed, pair.moving, "greedy", settings=settings, threads=1)
     theirs, where = pair.array("w.nii.gz"), pair.inside
     assert size(theirs, where) > 1
     assert apart(mine.field, theirs, where) < 0.02
@@ -72,12 +82,16 @@ def test_dice_of_a_beating_heart_rises(kind):
     assert record["jacobian"]["percent"] < 1
 
 
-@pytest.mark.parametrize("settings", [{"metric": "ssd"}, {"metric": "wncc"}, {"velocity": True}])
-def test_other_settings_register_too(settings):
+@pytest.mark.parametrize(
+    ("settings", "least"),
+    # Mutual information gains little in greedy itself: 0.04 on the same images.
+    [({"metric": "ssd"}, 0.1), ({"metric": "nmi"}, 0.01), ({"velocity": True}, 0.1)],
+)
+def test_other_settings_register_too(settings, least):
     pair = heart("heart2d")
     plain = regtool.register(**pair, method="greedy", threads=1)
     other = regtool.register(**pair, method="greedy", threads=1, settings=settings)
-    assert gain(other.record) > 0.1
+    assert gain(other.record) > least
     assert not np.allclose(plain.field, other.field)
 
 
@@ -118,9 +132,7 @@ def test_slices_and_a_single_slice_agree():
     volumes = {name: slab(volume, 3) for name, volume in heart("heart3d").items()}
     fixed, moving = volumes["fixed"], volumes["moving"]
     stack = regtool.register(fixed, moving, "greedy", slices="z", settings=BRIEF, threads=1)
-    single = regtool.register(
-        slab(fixed, 1), slab(moving, 1), "greedy", settings={"iterations": (30, 20)}, threads=1
-    )
+    single = regtool.register(slab(fixed, 1), slab(moving, 1), "greedy", settings=BRIEF, threads=1)
     assert np.abs(stack.field[0]).max() > 0.5
     across = stack.field @ fixed.grid.direction_matrix[:, 2]
     assert np.abs(across).max() < 1e-4
