@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from regtool.errors import GeometryError, InputError, PluginError, UsageError
 from regtool.plugins.description import API_VERSION, CAPABILITIES, Method, Paper, WeightsRef
 from regtool.plugins.exchange import Context, Extra, Pair, Prediction, Sample
 from regtool.plugins.hookspec import hookimpl
@@ -23,16 +24,20 @@ __all__ = [
     "Context",
     "Extra",
     "Field",
+    "GeometryError",
+    "InputError",
     "Method",
     "Optimiser",
     "Options",
     "Pair",
     "Paper",
+    "PluginError",
     "Prediction",
     "Sample",
     "Schedule",
     "Stage",
     "StepOutput",
+    "UsageError",
     "WeightsRef",
     "hookimpl",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -16,16 +17,33 @@ from regtool.testing.direction import check_direction
 PROJECT = tomllib.loads((Path(__file__).resolve().parents[2] / "pyproject.toml").read_text())
 NAMES = sorted(PROJECT["project"]["entry-points"]["regtool.methods"])
 SHAPES = {2: (32, 48), 3: (16, 32, 48)}
-BRIEF: dict[str, dict[str, Any]] = {"optimise": {"iterations": (3, 2, 1)}}
+BRIEF: dict[str, dict[str, Any]] = {
+    "greedy": {"iterations": (3, 2)},
+    "optimise": {"iterations": (3, 2, 1)},
+    "syn": {"iterations": (3, 2), "metric": "mattes"},
+}
 """Options with which a method answers something, fast."""
 ENOUGH: dict[str, dict[str, Any]] = {
+    "greedy": {"iterations": (100, 50, 10)},
     "optimise": {"iterations": (50, 30, 10)},
+    "syn": {"iterations": (60, 40, 20), "metric": "mattes"},
     "voxelmorph": {"passes": 8},
     "voxelmorph-diff": {"passes": 8},
 }
 """Options with which a method finds a shift of a few voxels."""
 
+TOOLS = {"greedy": "picsl_greedy", "syn": "ants"}
+"""Methods whose work is done by a package of an optional extra, and its module."""
+
 SUBJECTS = {name: Subject(name, shapes=SHAPES, options=BRIEF.get(name, {})) for name in NAMES}
+
+
+@pytest.fixture(autouse=True)
+def tool(request: pytest.FixtureRequest) -> None:
+    """Skip a method whose tool is not installed."""
+    name = request.node.callspec.params.get("name") if hasattr(request.node, "callspec") else None
+    if name in TOOLS and importlib.util.find_spec(TOOLS[name]) is None:
+        pytest.skip(f"{TOOLS[name]} is not installed: pip install 'regtool[{name}]'")
 
 
 @pytest.mark.parametrize("check", METHOD_CHECKS[:-1], ids=lambda check: check.__name__)

@@ -1,0 +1,1 @@
+"""greedy as a method; the tool itself is installed separately (picsl-greedy)."""

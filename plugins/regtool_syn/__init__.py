@@ -1,0 +1,1 @@
+"""SyN of ANTs as a method; ANTs itself is installed separately (antspyx)."""
