@@ -43,15 +43,19 @@ def train(given: argparse.Namespace, folder: Path, options: tuple[str, ...], sta
         return done[0].parent
     if stage != "registration" and (folder / "stages" / f"{stage}.safetensors").exists():
         return folder
-    command = [
-        sys.executable, "-m", "regtool.cli.app", "train", "-q", "-m", "ldm-morph",
-        "--preset", given.preset, "--data", f"acdc:{given.folder}", "--stage", stage,
-        "-o", str(folder), "--threads", "1", "--precision", given.precision, "--device", "cpu",
-    ]  # fmt: skip
-    if stage == "registration":
-        command += ["--steps", str(given.steps)]
-    for option in (*options, *given.set):
-        command += ["--set", option]
+    program = [sys.executable, "-m", "regtool.cli.app", "train", "-q", "--stage", stage]
+    if (folder / "settings.json").exists():
+        command = [*program, "--resume", "-o", str(folder)]
+    else:
+        command = [
+            *program, "-m", "ldm-morph", "--preset", given.preset, "-o", str(folder),
+            "--data", f"acdc:{given.folder}", "--threads", "1", "--precision", given.precision,
+            "--device", "cpu",
+        ]  # fmt: skip
+        for option in (*options, *given.set):
+            command += ["--set", option]
+        if stage == "registration":
+            command += ["--steps", str(given.steps)]
     subprocess.run(command, check=True)
     return next(folder.glob("weights/*/config.json"), folder / "none").parent
 

@@ -34,7 +34,7 @@ PUBLISHED = {
     "voxelmorph-diff": _DIFFUSEMORPH.format("0.794 with 0.291 % folds"),
     "ldm-morph": """\
 Published (arXiv 2411.15426): left ventricle and myocardium on one slice in the middle of each of 50
-other ACDC patients, 0.555 before and 0.850 after with 0.157 % folds, by networks 14 times the size
+other ACDC patients, 0.555 before and 0.850 after with 0.157 % folds, by networks ten times the size
 trained on a GPU.""",
 }
 """What the papers report, on other patients."""

@@ -103,12 +103,13 @@ def test_a_second_look_trains_on_what_the_network_warped():
     module.load_state_dict(done["registration"].state_dict())
     torch.nn.init.normal_(module.registrar.registration.head.convolution.weight, 0, 0.1)
     module.eval()
-    looked = recipe(config)[-1].step(module, images, context()).terms
     with torch.no_grad():
+        looked = recipe(config)[-1].step(module, images, context()).terms
         u, _ = module.registrar.register(images.moving.image, images.fixed.image, torch.Generator())
     warped = Sample(warp(images.moving.image, u, padding="zeros"), images.moving.spacing)
-    expected = recipe(plain)[-1].step(module, Pair(images.fixed, warped), context()).terms
-    unwarped = recipe(plain)[-1].step(module, images, context()).terms
+    with torch.no_grad():
+        expected = recipe(plain)[-1].step(module, Pair(images.fixed, warped), context()).terms
+        unwarped = recipe(plain)[-1].step(module, images, context()).terms
     assert float(looked["pixels"]) == pytest.approx(float(expected["pixels"]), rel=1e-5)
     assert float(looked["pixels"]) != pytest.approx(float(unwarped["pixels"]), rel=1e-2)
 

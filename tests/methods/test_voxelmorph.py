@@ -7,7 +7,9 @@ import pytest
 import torch
 from real_hearts import gains, records
 
+import regtool
 from regtool.api import Context, Pair, Sample
+from regtool.data.readers import open_data
 from regtool.plugins import discovery
 from regtool.spatial.compose import compose
 from regtool.spatial.jacobian import jacobian_determinant

@@ -55,17 +55,31 @@ def test_other_stages_rows_are_kept(tmp_path: Path) -> None:
     assert [r["stage"] for r in _rows(log.path)] == ["a"]
 
 
-def test_lines_instead_of_a_bar(
-    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
-) -> None:
-    caplog.set_level(logging.INFO, logger="regtool.train")
-    logging.getLogger("regtool").propagate = True
-    with ProgressBar(every=0.0) as bar:
-        bar.start("main", 0, 10)
-        bar.update(5, 10, "loss 1")
-    with ProgressBar(quiet=True, every=0.0) as bar:
-        bar.start("main", 0, 10)
-        bar.update(5, 10)
-    said = [r.message for r in caplog.records if r.name == "regtool.train"]
-    assert said == ["main 5/10, 0:00:00 left, loss 1"]
+class _Lines(logging.Handler):
+    """What a logger is told, whatever other handlers there are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.said.append(record.getMessage())
+
+
+def test_lines_instead_of_a_bar(capsys: pytest.CaptureFixture[str]) -> None:
+    logger, lines = logging.getLogger("regtool.train"), _Lines()
+    level = logger.level
+    logger.addHandler(lines)
+    logger.setLevel(logging.INFO)
+    try:
+        with ProgressBar(every=0.0) as bar:
+            bar.start("main", 0, 10)
+            bar.update(5, 10, "loss 1")
+        with ProgressBar(quiet=True, every=0.0) as bar:
+            bar.start("main", 0, 10)
+            bar.update(5, 10)
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(lines)
+    assert lines.said == ["main 5/10, 0:00:00 left, loss 1"]
     assert capsys.readouterr().out == ""
