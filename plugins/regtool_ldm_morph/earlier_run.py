@@ -34,7 +34,9 @@ def _load(module: nn.Module, file: Path) -> None:
     from safetensors.torch import load_file
 
     if not file.is_file():
-        raise FileNotFoundError(f"{file}: missing; earlier_run names a run that has trained the first stages")
+        raise FileNotFoundError(
+            f"{file}: missing; earlier_run names a run that has trained the first stages"
+        )
     stored, wanted = load_file(str(file)), module.state_dict()
     for name, tensor in wanted.items():
         if name not in stored or stored[name].shape != tensor.shape:

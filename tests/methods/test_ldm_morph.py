@@ -12,9 +12,9 @@ import torch
 from ldm_morph_cases import preset
 
 from regtool.api import Context, Pair, Sample
-from regtool.testing import check_method
 from regtool.spatial.compose import compose
 from regtool.spatial.warp import warp
+from regtool.testing import check_method
 from regtool_ldm_morph.autoencoder import Autoencoder
 from regtool_ldm_morph.denoiser import SCHEDULE, Denoiser, build_unet, tap_channels
 from regtool_ldm_morph.encoder import LatentEncoder
