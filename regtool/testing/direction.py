@@ -20,6 +20,9 @@ COSINE = 0.6
 FAINT_COSINE = 0.98
 """The same for an answer of less than a tenth of the way."""
 
+FAINTEST = 0.045
+"""Less of the way is what normalised units look like: 2 / (n - 1) of it on 64 voxels is 0.032."""
+
 
 def check_direction(subject: Subject) -> None:
     """A pair shifted by whole voxels is answered along the right axes with the right signs.
@@ -98,7 +101,7 @@ def _agrees(mean: Tensor, shift: tuple[int, ...]) -> bool:
     # know one anatomy only may hardly follow this pair, but then point all the more exactly.
     way = float(mean.norm()) / float(wanted.norm())
     cosine = float(torch.nn.functional.cosine_similarity(mean, wanted, dim=0))
-    clear = cosine >= COSINE if way > 0.1 else way > 0.03 and cosine >= FAINT_COSINE
+    clear = cosine >= COSINE if way > 0.1 else way > FAINTEST and cosine >= FAINT_COSINE
     return clear and int(fits.argmax()) == 0
 
 
