@@ -1,4 +1,4 @@
-"""The first stages of another run, so that ablations share one encoder and U-Net."""
+"""Encoder and U-Net of another run, or of finished weights, for the registration stage."""
 
 from __future__ import annotations
 
@@ -6,13 +6,33 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from regtool_ldm_morph.stage_autoencoder import AutoencoderTraining
 from regtool_ldm_morph.stage_diffusion import DiffusionTraining
 
 _ALONE = {"gan": False, "lpips": None}
 """The critic and LPIPS of that run are of no use here."""
+
+
+def frozen_parts(folder: str) -> dict[str, Tensor] | None:
+    """Tensors of ``folder/model.safetensors``, a folder of finished weights; None if it is none.
+
+    Weights hold the encoder and as much of the U-Net as registration needs.
+    """
+    from safetensors.torch import load_file
+
+    file = Path(folder).expanduser() / "model.safetensors"
+    if not file.is_file():
+        return None
+    return {name: tensor.float() for name, tensor in load_file(str(file)).items()}
+
+
+def load_part(module: nn.Module, tensors: Mapping[str, Tensor], name: str, folder: str) -> None:
+    """Fill ``module`` from the tensors under ``name.``; raises ValueError where they do not fit."""
+    prefix = f"{name}."
+    stored = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+    _fill(module, stored, f"{folder}: {name}")
 
 
 def finished_stages(folder: str, network: Mapping[str, Any]) -> dict[str, nn.Module]:
@@ -37,8 +57,12 @@ def _load(module: nn.Module, file: Path) -> None:
         raise FileNotFoundError(
             f"{file}: missing; earlier_run names a run that has trained the first stages"
         )
-    stored, wanted = load_file(str(file)), module.state_dict()
+    _fill(module, load_file(str(file)), str(file))
+
+
+def _fill(module: nn.Module, stored: Mapping[str, Tensor], origin: str) -> None:
+    wanted = module.state_dict()
     for name, tensor in wanted.items():
         if name not in stored or stored[name].shape != tensor.shape:
-            raise ValueError(f"{file}: '{name}' does not fit network.autoencoder or .diffusion")
+            raise ValueError(f"{origin}: '{name}' does not fit network.autoencoder or .diffusion")
     module.load_state_dict({name: stored[name] for name in wanted})

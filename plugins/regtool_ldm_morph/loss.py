@@ -54,11 +54,13 @@ class HierarchicalLoss:
         fixed: Tensor,
         encoder: nn.Module | None,
         fixed_latent: Tensor | None = None,
+        velocity: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """The weighted terms, scalars, for u (B, 2, H, W) in voxels and images (B, 1, H, W).
 
-        ``encoder`` is needed where beta is below 1. ``fixed_latent`` saves its second pass.
-        Raises ValueError when it is missing.
+        ``encoder`` is needed where beta is below 1. ``fixed_latent`` saves its second pass. Where u
+        was integrated from a ``velocity``, that is what has to be smooth.
+        Raises ValueError when the encoder is missing.
         """
         warped = warp(moving, u)
         found = {"pixels": self.pixel_weight * self.similarity(fixed, warped)}
@@ -68,7 +70,7 @@ class HierarchicalLoss:
             found["latents"] = self.latent_weight * self._latent(
                 warped, fixed, encoder, fixed_latent
             )
-        found["smoothness"] = self.smoothness * diffusion(u)
+        found["smoothness"] = self.smoothness * diffusion(u if velocity is None else velocity)
         return found
 
     def _latent(

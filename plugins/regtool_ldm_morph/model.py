@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from regtool.api import Context, Pair, Prediction
 from regtool.api.diffusion import add_noise, ddim_inversion
 from regtool.api.nn import pad_to_multiple
-from regtool.api.spatial import compose, warp
+from regtool.api.spatial import compose, integrate, warp
 from regtool_ldm_morph.denoiser import SCHEDULE, Denoiser, tap_channels
 from regtool_ldm_morph.encoder import LatentEncoder
 from regtool_ldm_morph.network import MULTIPLE, RegistrationNetwork
@@ -29,6 +29,20 @@ class Latents:
     fixed: Tensor
 
 
+@dataclass
+class Answer:
+    """What one pass gives, fields (B, 2, H, W) in voxels.
+
+    ``field`` is what the network puts out: the displacement itself (the paper), or, where the
+    preset's ``network.integrate`` is not 0, a stationary velocity that was integrated in that many
+    squarings. ``latents`` belong to the images padded to a multiple of 32 and carry no gradient.
+    """
+
+    displacement: Tensor
+    field: Tensor
+    latents: Latents | None
+
+
 class LDMMorph(nn.Module):
     """Everything that registers: nothing of the decoder, the codes or the U-Net's way up.
 
@@ -38,6 +52,7 @@ class LDMMorph(nn.Module):
     def __init__(self, network: Mapping[str, Any]) -> None:
         super().__init__()
         self.noise, self.time = network["noise"], int(network["time"])
+        self.squarings = int(network.get("integrate", 0))  # absent in older weights
         taps = None
         if network["features"]:
             self.encoder = LatentEncoder(network["autoencoder"])
@@ -57,20 +72,18 @@ class LDMMorph(nn.Module):
 
     def register(
         self, moving: Tensor, fixed: Tensor, generator: torch.Generator, noise: str = "trained"
-    ) -> tuple[Tensor, Latents | None]:
-        """Displacement (B, 2, H, W) in voxels from images (B, 1, H, W) in [0, 1], any size.
-
-        Also returns the latents, for a loss on them; they belong to the image padded to a multiple
-        of 32 and carry no gradient.
-        """
+    ) -> Answer:
+        """One pass over images (B, 1, H, W) in [0, 1], any size."""
         moving, crop = pad_to_multiple(moving, MULTIPLE)
         fixed, _ = pad_to_multiple(fixed, MULTIPLE)
-        if not self.sees_latents:
-            return crop(self.registration(moving, fixed)), None
-        with torch.no_grad():
-            latents = Latents(*self.encoder(torch.cat([moving, fixed])).chunk(2))
-            features = self.features(latents, generator, noise)
-        return crop(self.registration(moving, fixed, features)), latents
+        latents, features = None, []
+        if self.sees_latents:
+            with torch.no_grad():
+                latents = Latents(*self.encoder(torch.cat([moving, fixed])).chunk(2))
+                features = self.features(latents, generator, noise)
+        field = self.registration(moving, fixed, features)
+        u = integrate(field, self.squarings) if self.squarings else field
+        return Answer(crop(u), crop(field), latents)
 
     def features(
         self, latents: Latents, generator: torch.Generator, noise: str = "trained"
@@ -113,10 +126,11 @@ class LDMMorph(nn.Module):
         share their weights (Zhao et al., ICCV 2019).
         """
         moving, fixed = pair.moving.image, pair.fixed.image
-        u, _ = self.register(moving, fixed, context.generator, options.noise)
+        draw, noise = context.generator, options.noise
+        u = self.register(moving, fixed, draw, noise).displacement
         for _ in range(options.passes - 1):
             warped = warp(moving, u, padding="zeros")
-            u = compose(u, self.register(warped, fixed, context.generator, options.noise)[0])
+            u = compose(u, self.register(warped, fixed, draw, noise).displacement)
         return Prediction(displacement=u)
 
 

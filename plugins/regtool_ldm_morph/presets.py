@@ -39,8 +39,10 @@ _SWITCHES: dict[str, Any] = {
     "second_block": "cross",
     "noise": "shared",
     "time": 1,
+    "integrate": 0,
 }
-"""``features`` off is the ablation's lower stream only, ``cross_attention`` off leaves LGCA out."""
+"""``features`` off is the ablation's lower stream only, ``cross_attention`` off leaves LGCA out.
+``integrate``: 0 puts out a displacement, as the paper; N a velocity, integrated in N squarings."""
 
 _LOSS: dict[str, Any] = {
     "similarity": "mse",
@@ -49,10 +51,13 @@ _LOSS: dict[str, Any] = {
     "latent_grad": True,
     "latent_scale": "none",
     "second_look": 0.0,
+    "exaggerate": 0.0,
     "earlier_run": None,
 }
-"""``second_look``: how often a batch is what a second pass (option ``passes``) would see.
-``earlier_run``: folder of a run whose autoencoder and diffusion model are taken as they are."""
+"""``second_look``: how often a batch is what a second pass (option ``passes``) would see,
+``exaggerate``: how often it shows more motion than was recorded.
+``earlier_run``: folder of a run, or of finished weights, whose autoencoder and diffusion model are
+taken as they are."""
 
 _AUTOENCODER: dict[str, Any] = {
     "quantiser": True,
@@ -133,6 +138,7 @@ LDM_MORPH: dict[str, dict[str, Any]] = {
                 "unused": False,
             },
             **_SWITCHES,
+            "integrate": 6,
         },
         "preparation": _HEART,
         "options": {"passes": 2},

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from regtool.api.train import Context, Pair, Prediction, StepOutput, warp
-from regtool_ldm_morph.earlier_run import finished_stages
+from regtool.api.train import Context, Pair, Prediction, StepOutput, integrate, warp
+from regtool_ldm_morph.earlier_run import finished_stages, frozen_parts, load_part
 from regtool_ldm_morph.encoder import LatentEncoder
 from regtool_ldm_morph.loss import HierarchicalLoss
 from regtool_ldm_morph.model import LDMMorph
@@ -44,6 +44,7 @@ class RegistrationStage:
         self.features = bool(network["features"])
         self.latent_loss = self.loss.latent_weight > 0
         self.second_look = float(settings.get("second_look", 0.0))  # absent in older runs
+        self.exaggerate = float(settings.get("exaggerate", 0.0))
         self.earlier_run: str | None = settings["earlier_run"]
 
     @property
@@ -56,9 +57,16 @@ class RegistrationStage:
     def build(self, config: Mapping[str, Any], upstream: Mapping[str, nn.Module]) -> nn.Module:
         """A new registration network over the finished parts of the first two stages."""
         module = RegistrationTraining(config["network"], self.latent_loss)
-        if self.earlier_run and self.freezes:
-            upstream = finished_stages(self.earlier_run, config["network"])
         encoder = module.latent_encoder
+        if self.earlier_run and self.freezes:
+            ready = frozen_parts(self.earlier_run)
+            if ready is not None:
+                if encoder is not None:
+                    load_part(encoder, ready, "encoder", self.earlier_run)
+                if self.features:
+                    load_part(module.registrar.denoiser, ready, "denoiser", self.earlier_run)
+                return module
+            upstream = finished_stages(self.earlier_run, config["network"])
         if encoder is not None:
             encoder.load_state_dict(encoder_state(upstream))
         if self.features:
@@ -68,23 +76,29 @@ class RegistrationStage:
         return module
 
     def step(self, module: nn.Module, pair: Pair, context: Context) -> StepOutput:
-        """The hierarchical loss of one batch.
+        """The hierarchical loss of one batch, perhaps with less or more motion than was recorded.
 
         With probability ``second_look`` the batch is what a second pass would see: the moving
-        images as the network itself warps them.
+        images as the network itself warps them. With probability ``exaggerate`` they are warped
+        away from the fixed ones instead, by a random part of the network's own answer backwards.
         """
         assert isinstance(module, RegistrationTraining)
         moving, fixed = pair.moving.image, pair.fixed.image
         draw = context.generator
-        if self.second_look and _happens(self.second_look, draw):
+        kind = _uniform(draw) if self.second_look + self.exaggerate > 0 else 1.0
+        if kind < self.second_look + self.exaggerate:
             with torch.no_grad():
-                u, _ = module.registrar.register(moving, fixed, draw)
-                moving = warp(moving, u.float(), padding="zeros")
-        u, latents = module.registrar.register(moving, fixed, draw)
-        fixed_latent: Tensor | None = latents.fixed if latents is not None else None
-        terms = self.loss.terms(u, moving, fixed, module.latent_encoder, fixed_latent)
+                first = module.registrar.register(moving, fixed, draw)
+                u = first.displacement.float()
+                if kind >= self.second_look:
+                    u = integrate(-_uniform(draw) * first.field.float())
+                moving = warp(moving, u, padding="zeros")
+        found = module.registrar.register(moving, fixed, draw)
+        fixed_latent = found.latents.fixed if found.latents is not None else None
+        u, field = found.displacement, found.field
+        terms = self.loss.terms(u, moving, fixed, module.latent_encoder, fixed_latent, field)
         return StepOutput(terms, Prediction(displacement=u))
 
 
-def _happens(probability: float, generator: torch.Generator) -> bool:
-    return bool(torch.rand((), generator=generator, device=generator.device) < probability)
+def _uniform(generator: torch.Generator) -> float:
+    return float(torch.rand((), generator=generator, device=generator.device))

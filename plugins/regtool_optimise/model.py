@@ -7,12 +7,9 @@ from typing import Any
 
 from torch import nn
 
-from regtool.api import Context, Pair, Prediction
+from regtool.api import Context, Pair, Prediction, UsageError
 from regtool.api.refine import Optimisation, optimise
-from regtool_optimise.options import OptimiseOptions
-
-SMOOTHNESS = {"ncc": 1.0, "mse": 0.02}
-"""Weights that suit each similarity on images in [0, 1]."""
+from regtool_optimise.options import PRESETS, SMOOTHNESS, OptimiseOptions
 
 
 class Optimise(nn.Module):
@@ -20,14 +17,20 @@ class Optimise(nn.Module):
 
     def forward(self, pair: Pair, options: OptimiseOptions, context: Context) -> Prediction:
         """Register a pair; previews show the displacement after each level."""
-        settings = Optimisation(
-            similarity=options.similarity,
-            window=options.window,
-            smoothness=options.smoothness or SMOOTHNESS[options.similarity],
-            iterations=options.iterations,
-            rate=options.rate,
-        )
-        return Prediction(displacement=optimise(pair, settings, context))
+        try:
+            return optimise(pair, settings(options), context)
+        except ValueError as error:
+            raise UsageError(f"method 'optimise': {error}") from error
+
+
+def settings(options: OptimiseOptions) -> Optimisation:
+    """The engine's settings for the options. Raises ValueError where they exclude each other."""
+    given = {name: value for name, value in options if value is not None and name != "preset"}
+    preset = dict(PRESETS[options.preset])
+    if options.formulation != "compositive":
+        preset |= {"symmetric": False, "rate": 0.1}
+        preset["smoothness"] = 0.0 if options.bending else SMOOTHNESS[options.similarity]
+    return Optimisation(**{**preset, **given})
 
 
 def build(config: Mapping[str, Any]) -> nn.Module:

@@ -2,22 +2,61 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from regtool.api import Field, Options
 
+PRESETS: dict[str, dict[str, Any]] = {
+    "fast": {"iterations": (100, 60, 10), "tolerance": 0.03},
+    "default": {"iterations": (100, 100, 40), "tolerance": 0.01},
+    "accurate": {"iterations": (200, 200, 100), "tolerance": 0.003, "symmetric": True},
+}
+"""What ``preset`` stands for; other options go before it."""
+
+SMOOTHNESS = {"ncc": 1.0, "mse": 0.02, "mi": 0.5, "mind": 0.5}
+"""Weights that suit each similarity with Adam, where only the energies make a field smooth."""
+
 
 class OptimiseOptions(Options):
-    """How a pair is optimised."""
+    """How a pair is optimised; what is not given follows from the preset."""
 
-    similarity: Literal["ncc", "mse"] = Field(
-        "ncc", description="local correlation, or squared difference for equal contrasts"
+    preset: Literal["fast", "default", "accurate"] = Field(
+        "default", description="how much work: fast stops early, accurate also moves both images"
+    )
+    formulation: Literal["compositive", "displacement", "velocity"] = Field(
+        "compositive",
+        description="Gaussian-smoothed steps composed with each other, or Adam on a displacement "
+        "or a velocity",
+    )
+    similarity: Literal["ncc", "mse", "mi", "mind"] = Field(
+        "ncc",
+        description="local correlation; squared difference for equal contrasts; mutual information "
+        "or self-similarity (MIND-SSC) for different ones",
     )
     window: int = Field(7, ge=3, description="edge of the correlation window in voxels, odd")
-    smoothness: float = Field(
-        0.0, ge=0, description="weight of the diffusion regulariser; 0 takes the similarity's own"
+    bins: int = Field(32, ge=8, description="cells of the mutual information's histogram")
+    update_sigma: float = Field(
+        3.0, ge=0, description="Gaussian over each step's field, voxels of a level's finest axis"
     )
-    iterations: tuple[int, ...] = Field(
-        (100, 100, 50), description="iterations at each level, coarse to fine"
+    total_sigma: float = Field(0.5, ge=0, description="Gaussian over the whole displacement, alike")
+    smoothness: float | None = Field(
+        None, ge=0, description="weight of the diffusion energy; compositive steps take none"
     )
-    rate: float = Field(0.1, gt=0, description="step of the optimiser in voxels of the level")
+    bending: float = Field(0.0, ge=0, description="weight of the bending energy")
+    labels: float = Field(
+        0.0, ge=0, description="pull of the overlap of labels, as a part of that of the images"
+    )
+    landmarks: float = Field(0.0, ge=0, description="pull of the landmarks, alike")
+    symmetric: bool | None = Field(
+        None, description="move both images half way, which gives a true inverse"
+    )
+    convex: bool = Field(False, description="search large motion on the coarsest level first")
+    iterations: tuple[int, ...] | None = Field(
+        None, description="iterations at most on each level, coarse to fine"
+    )
+    tolerance: float | None = Field(
+        None, ge=0, description="a level ends when its last iterations gain less than this part"
+    )
+    rate: float | None = Field(
+        None, gt=0, description="longest step in voxels of a level (0.5; Adam's rate 0.1)"
+    )

@@ -12,13 +12,13 @@ def regtool_method() -> Method:
     """Describe instance optimisation."""
     return Method(
         name="optimise",
-        summary="No training: a displacement is optimised for each pair, coarse to fine (Adam).",
+        summary="No training: a deformation is optimised for each pair, coarse to fine.",
         paper=None,
         licence="Apache-2.0",
         ndim=(2, 3),
         model="regtool_optimise.model:build",
         options="regtool_optimise.options:OptimiseOptions",
-        capabilities=frozenset({"masks", "previews"}),
+        capabilities=frozenset({"inverse", "labels", "masks", "points", "previews"}),
         presets={f"{n}d": _preset(n) for n in (2, 3)},
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from regtool.engine.refine import Optimisation, optimise
+from regtool.engine.optimisation.run import optimise
+from regtool.engine.optimisation.settings import Optimisation
 
 __all__ = ["Optimisation", "optimise"]

@@ -50,6 +50,28 @@ def local_ncc(
     return _LocalNCC.apply(f, m, w, sizes, squared, eps, eps if neutral and squared else 0.0)
 
 
+def local_ncc_gradient(
+    fixed: Tensor,
+    moving: Tensor,
+    window: int | Sequence[int] = 9,
+    mask: Tensor | None = None,
+    squared: bool = True,
+    eps: float = 1e-5,
+    neutral: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Loss of each batch element, (B,), and its gradient with respect to ``moving``, (B, C, *S).
+
+    Arguments as above; no autograd is involved.
+    """
+    with torch.no_grad():
+        f, m, w = _prepare(fixed, moving, mask)
+        sizes = window_sizes(window, f.shape[2:])
+        plus = eps if neutral and squared else 0.0
+        values, (_, gradient) = _evaluate(f, m, w, sizes, squared, eps, plus, (False, True), True)
+    assert gradient is not None
+    return values, gradient
+
+
 def local_ncc_map(
     fixed: Tensor,
     moving: Tensor,
@@ -124,24 +146,46 @@ class _LocalNCC(torch.autograd.Function):
         eps: float,
         plus: float,
     ) -> Tensor:
-        need_f, need_m = ctx.needs_input_grad[:2]
-        work = _Work(f, m, w, sizes)
-        parts = [
-            work.differentiate(at, squared, eps, plus, need_f, need_m)
-            for at in blocks(f.shape, 2, 2**18 * torch.get_num_threads())
-        ]
-        total: Tensor | float = float(f.numel())
-        if w is not None:
-            total = w.expand_as(f).sum().clamp(min=1e-6)
-        if need_f or need_m:
-            ctx.save_for_backward(*work.gradients(total, need_f, need_m))
-        return -torch.stack(parts).sum() / total
+        needs = ctx.needs_input_grad[:2]
+        values, gradients = _evaluate(f, m, w, sizes, squared, eps, plus, needs, False)
+        if any(needs):
+            ctx.save_for_backward(*gradients)
+        return values
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         saved = [None if g is None else g * grad for g in ctx.saved_tensors]
         return saved[0], saved[1], None, None, None, None, None
+
+
+def _evaluate(
+    f: Tensor,
+    m: Tensor,
+    w: Tensor | None,
+    sizes: tuple[int, ...],
+    squared: bool,
+    eps: float,
+    plus: float,
+    needs: tuple[bool, bool],
+    each: bool,
+) -> tuple[Tensor, tuple[Tensor | None, Tensor | None]]:
+    """Loss (of each batch element, or of all) and the gradients that are needed."""
+    work = _Work(f, m, w, sizes)
+    parts = [
+        work.differentiate(at, squared, eps, plus, *needs)
+        for at in blocks(f.shape, 2, 2**18 * torch.get_num_threads())
+    ]
+    cc = torch.stack(parts).sum(0)
+    total: Tensor | float = float(f[0].numel())
+    if w is not None:
+        total = w.expand_as(f).sum(tuple(range(1, f.dim()))).clamp(min=1e-6)
+    if not each:
+        cc, total = cc.sum(), total * f.shape[0] if w is None else total.sum()  # type: ignore[union-attr]
+    scale = -1 / total
+    if isinstance(scale, Tensor) and each:
+        scale = scale.view(-1, *[1] * (f.dim() - 1))
+    return -cc / total, work.gradients(scale, *needs) if any(needs) else (None, None)
 
 
 class _Work:
@@ -163,7 +207,7 @@ class _Work:
     def differentiate(
         self, at: slice, squared: bool, eps: float, plus: float, need_f: bool, need_m: bool
     ) -> Tensor:
-        """Sum the correlation of a slab; leave a in sfm, b in sff, smm, the rest in sf, sm."""
+        """Sum a slab's correlation for each batch element; leave a in sfm, b in sff, smm, the rest in sf, sm."""
         sf, sm, sfm = self.sf[:, :, at], self.sm[:, :, at], self.sfm[:, :, at]
         sff, smm = self.sff[:, :, at], self.smm[:, :, at]
         share = 1.0 / math.prod(self.sizes)
@@ -190,16 +234,15 @@ class _Work:
                 _derivatives(smm, sm, b * vf, vm, a, mean_f, mean_m)
             if need_f:
                 _derivatives(sff, sf, b * vm, vf, a, mean_m, mean_f)
-        return cc.sum()
+        return cc.sum(tuple(range(1, cc.dim())))
 
     def gradients(
-        self, total: Tensor | float, need_f: bool, need_m: bool
+        self, scale: Tensor | float, need_f: bool, need_m: bool
     ) -> tuple[Tensor | None, Tensor | None]:
         maps: list[tuple[Tensor, Tensor | None]] = [(self.sfm, None)]
         maps += [(x, None) for x in (self.sff, self.sf) if need_f]
         maps += [(x, None) for x in (self.smm, self.sm) if need_m]
         sum_a, *rest = box_sums(maps, self.sizes)
-        scale = -1 / total
         grad_f = self._gradient(sum_a, rest[:2], self.f, self.m, scale) if need_f else None
         grad_m = self._gradient(sum_a, rest[-2:], self.m, self.f, scale) if need_m else None
         return grad_f, grad_m

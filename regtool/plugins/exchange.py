@@ -117,3 +117,8 @@ class Context:
     optimiser: str = "main"
     step: int = 0
     training: bool = False
+
+    @property
+    def watched(self) -> bool:
+        """Whether anyone looks at previews, so that they are worth computing."""
+        return self.preview is not _keep_going

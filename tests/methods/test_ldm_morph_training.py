@@ -105,7 +105,9 @@ def test_a_second_look_trains_on_what_the_network_warped():
     module.eval()
     with torch.no_grad():
         looked = recipe(config)[-1].step(module, images, context()).terms
-        u, _ = module.registrar.register(images.moving.image, images.fixed.image, torch.Generator())
+        u = module.registrar.register(
+            images.moving.image, images.fixed.image, torch.Generator()
+        ).displacement
     warped = Sample(warp(images.moving.image, u, padding="zeros"), images.moving.spacing)
     with torch.no_grad():
         expected = recipe(plain)[-1].step(module, Pair(images.fixed, warped), context()).terms

@@ -10,10 +10,13 @@ import regtool
 from regtool.api import Context, Pair, Sample
 from regtool.data.phantoms import make
 from regtool.data.readers import open_data
-from regtool.engine.refine import Optimisation, _shapes, optimise
+from regtool.engine.optimisation.pyramid import shapes
+from regtool.engine.optimisation.run import optimise
+from regtool.engine.optimisation.settings import Optimisation
 from regtool.imaging.volume import Volume
+from regtool.spatial.compose import compose
 from regtool.spatial.smooth import gaussian
-from regtool.spatial.warp import warp
+from regtool.spatial.warp import sample, warp
 
 
 def context(**hooks) -> Context:
@@ -34,26 +37,97 @@ def pair_with(displacement: torch.Tensor, mask: torch.Tensor | None = None) -> P
     return Pair(Sample(fixed, spacing, mask=mask), Sample(moving, spacing))
 
 
-@pytest.mark.parametrize("similarity", ["ncc", "mse"])
-@pytest.mark.parametrize("shape", [(48, 56), (12, 32, 36)])
-def test_recovers_a_smooth_displacement(similarity, shape):
-    noise = torch.randn(1, len(shape), *shape, generator=torch.Generator().manual_seed(3))
+FORMS = {
+    "compositive": {"update_sigma": 1.5, "total_sigma": 0.0},
+    "symmetric": {"update_sigma": 1.5, "total_sigma": 0.0, "symmetric": True},
+    "displacement": {"formulation": "displacement", "smoothness": 0.05, "rate": 0.1},
+    "velocity": {"formulation": "velocity", "smoothness": 0.05, "rate": 0.1},
+}
+
+
+def wave(shape: tuple[int, ...], size: float = 2.0, seed: int = 3) -> torch.Tensor:
+    """A smooth random displacement whose longest component has ``size`` voxels."""
+    noise = torch.randn(1, len(shape), *shape, generator=torch.Generator().manual_seed(seed))
     true = gaussian(noise, [min(6.0, n / 4) for n in shape])
-    true = true * (2.0 / true.abs().max())
+    true = true * (size / true.abs().max())
     if len(shape) == 3:
         true[:, 0] *= 0.3
-    weight = {"ncc": 0.05, "mse": 0.0005}[similarity]
-    settings = Optimisation(similarity, 7, weight, (60, 60), 0.1)
-    found = optimise(pair_with(true), settings, context())
-    inner = (slice(None), slice(None), *(slice(3, -3) for _ in shape))
-    before, after = true[inner].norm(), (found - true)[inner].norm()
-    assert after < 0.5 * before
+    return true
 
 
-def test_equal_images_stay_where_they_are():
+def error(found: torch.Tensor, true: torch.Tensor) -> float:
+    """What is left of the true displacement, away from the border."""
+    inner = (slice(None), slice(None), *(slice(3, -3) for _ in true.shape[2:]))
+    return float((found - true)[inner].norm() / true[inner].norm())
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("similarity", ["ncc", "mse"])
+@pytest.mark.parametrize("shape", [(48, 56), (12, 32, 36)])
+def test_recovers_a_smooth_displacement(form, similarity, shape):
+    true = wave(shape)
+    changes = dict(FORMS[form])
+    if similarity == "mse" and "smoothness" in changes:
+        changes["smoothness"] = 0.0005
+    settings = Optimisation(similarity=similarity, window=7, iterations=(90, 90), **changes)
+    found = optimise(pair_with(true), settings, context()).displacement
+    assert error(found, true) < 0.5
+
+
+@pytest.mark.parametrize("similarity", ["mi", "mind"])
+def test_sees_through_inverted_contrast(similarity):
+    true = wave((64, 64))
+    pair = pair_with(true)
+    pair.moving.image = 1 - pair.moving.image
+    settings = Optimisation(similarity=similarity, iterations=(60, 60))
+    found = optimise(pair, settings, context()).displacement
+    assert error(found, true) < 0.6
+    blind = optimise(pair, Optimisation("compositive", "mse", iterations=(60, 60)), context())
+    assert error(blind.displacement, true) > 1
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_equal_images_stay_where_they_are(form):
     pair = pair_with(torch.zeros(1, 2, 40, 40))
-    found = optimise(pair, Optimisation(iterations=(20, 20)), context())
-    assert found.abs().max() < 1e-3
+    settings = Optimisation(iterations=(20, 20), **FORMS[form])
+    assert optimise(pair, settings, context()).displacement.abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("form", ["symmetric", "velocity"])
+def test_the_inverse_is_one_and_exchanging_the_images_gives_it(form):
+    pair = pair_with(wave((56, 48)))
+    settings = Optimisation(window=7, iterations=(40, 40), **FORMS[form])
+    found = optimise(pair, settings, context())
+    assert found.inverse is not None
+    there_and_back = compose(found.displacement, found.inverse)[..., 4:-4, 4:-4]
+    assert found.displacement.abs().max() > 1
+    assert there_and_back.abs().max() < 0.1
+    if form == "symmetric":
+        other = optimise(pair.swapped(), settings, context())
+        assert (other.displacement - found.inverse).abs().max() < 0.02
+
+
+def test_slices_do_not_know_of_each_other():
+    """A batch of slices gets the fields that each would get alone."""
+    pairs = [pair_with(wave((40, 48), size, seed)) for size, seed in ((2.0, 1), (0.5, 2))]
+    batch = Pair(*(
+        Sample(torch.cat([getattr(p, side).image for p in pairs]), (1.0, 1.0))
+        for side in ("fixed", "moving")
+    ))  # fmt: skip
+    settings = Optimisation(window=7, iterations=(15, 15), tolerance=0.0)
+    together = optimise(batch, settings, context()).displacement
+    for b, pair in enumerate(pairs):
+        alone = optimise(pair, settings, context()).displacement
+        assert (together[b : b + 1] - alone).abs().max() < 1e-3
+
+
+def test_a_level_ends_when_nothing_is_gained():
+    told = []
+    settings = Optimisation(iterations=(400, 400), tolerance=0.05, window=7)
+    watch = context(report=lambda done, total: told.append(done))
+    optimise(pair_with(wave((48, 48))), settings, watch)
+    assert len(told) < 400
+    assert told[-1] == 800  # the progress bar ends nevertheless
 
 
 def test_the_mask_decides_what_counts():
@@ -61,19 +135,73 @@ def test_the_mask_decides_what_counts():
     true[:, 1] = 2.0
     nowhere = torch.zeros(1, 1, 48, 48)
     nowhere[..., :4, :4] = 1
-    settings = Optimisation("mse", smoothness=0.001, iterations=(40, 40))
-    masked = optimise(pair_with(true, nowhere), settings, context())
-    whole = optimise(pair_with(true), settings, context())
-    far = (slice(None), slice(1, 2), slice(30, 44), slice(10, 40))
-    assert masked[far].abs().mean() < 0.3 * whole[far].abs().mean()
+    for mask_of in ("fixed", "moving"):
+        settings = Optimisation(similarity="mse", iterations=(40, 40))
+        pair = pair_with(true)
+        getattr(pair, mask_of).mask = nowhere
+        masked = optimise(pair, settings, context()).displacement
+        whole = optimise(pair_with(true), settings, context()).displacement
+        far = (slice(None), slice(1, 2), slice(30, 44), slice(10, 40))
+        assert masked[far].abs().mean() < 0.3 * whole[far].abs().mean()
 
 
-def test_a_start_is_kept_when_nothing_is_left_to_gain():
+def test_labels_pull_where_images_say_nothing():
+    flat = torch.full((1, 1, 48, 48), 0.5)
+    disc = [((torch.arange(48)[:, None] - 24) ** 2 + (torch.arange(48) - c) ** 2 < 100).long()
+            for c in (22, 26)]  # fmt: skip
+    pair = Pair(*(Sample(flat, (1.0, 1.0), labels=d[None, None]) for d in disc))
+
+    def dice(u):
+        warped = warp(pair.moving.labels.float(), u) > 0.5
+        fixed = pair.fixed.labels > 0
+        return float(2 * (fixed & warped).sum() / (fixed.sum() + warped.sum()))
+
+    for form in ("compositive", "displacement"):
+        changes = {**FORMS[form], "smoothness": 0.01} if form != "compositive" else {}
+        settings = Optimisation(labels=1.0, iterations=(60, 60), **changes)
+        assert dice(optimise(pair, settings, context()).displacement) > 0.97
+    assert dice(optimise(pair, Optimisation(iterations=(9, 9)), context()).displacement) < 0.8
+    with pytest.raises(ValueError, match="label maps"):
+        optimise(pair_with(wave((32, 32))), Optimisation(labels=1.0), context())
+
+
+def test_landmarks_pull_where_images_say_nothing():
+    flat = torch.full((1, 1, 48, 48), 0.5)
+    points = torch.tensor([[[16.0, 17.5], [30.0, 31.0]]])
+    moved = points + torch.tensor([[[2.0, -1.0], [-1.5, 1.0]]])
+    pair = Pair(Sample(flat, (1.0, 1.0), points=points), Sample(flat, (1.0, 1.0), points=moved))
+    for form in ("compositive", "velocity"):
+        changes = {**FORMS[form], "smoothness": 0.001} if form == "velocity" else {}
+        settings = Optimisation(landmarks=1.0, iterations=(80, 80), **changes)
+        u = optimise(pair, settings, context()).displacement
+        at = points.transpose(1, 2)
+        left = (at + sample(u, at) - moved.transpose(1, 2)).norm(dim=1)
+        assert left.max() < 0.5
+    with pytest.raises(ValueError, match="points"):
+        optimise(pair_with(wave((32, 32))), Optimisation(landmarks=1.0), context())
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_start_is_kept_when_nothing_is_left_to_gain(form):
     true = torch.zeros(1, 2, 40, 40)
     true[:, 0] = 3.0
-    settings = Optimisation("mse", smoothness=0.0, iterations=(10,), rate=0.02)
-    found = optimise(pair_with(true), settings, context(), start=true)
+    changes = {**FORMS[form], "rate": 0.02}
+    if "smoothness" in changes:
+        changes["smoothness"] = 0.0
+    settings = Optimisation(similarity="mse", iterations=(10,), **changes)
+    found = optimise(pair_with(true), settings, context(), start=true).displacement
     assert (found - true).abs().mean() < 0.1
+
+
+def test_an_exhaustive_search_finds_what_gradients_miss():
+    true = torch.zeros(1, 2, 96, 96)
+    true[:, 1] = 11.0
+    far = []
+    for convex in (False, True):
+        settings = Optimisation(iterations=(30, 30, 30), convex=convex, update_sigma=2.0)
+        found = optimise(pair_with(true), settings, context()).displacement
+        far.append(error(found[..., 12:-12], true[..., 12:-12]))
+    assert far[1] < 0.25 < far[0]
 
 
 def test_previews_may_stop_it_and_progress_is_told():
@@ -91,8 +219,17 @@ def test_previews_may_stop_it_and_progress_is_told():
     assert told == [(1, 9), (2, 9), (3, 9)]
 
 
+@pytest.mark.parametrize("wrong", [
+    {"symmetric": True, "formulation": "velocity"}, {"symmetric": True, "labels": 1.0},
+    {"iterations": ()},
+])  # fmt: skip
+def test_settings_that_exclude_each_other(wrong):
+    with pytest.raises(ValueError):
+        Optimisation(**wrong)
+
+
 def test_thin_stacks_keep_their_slices():
-    assert _shapes((10, 256, 200), (10.0, 1.5, 1.5), 3) == [
+    assert shapes((10, 256, 200), (10.0, 1.5, 1.5), 3) == [
         (10, 64, 50), (10, 128, 100), (10, 256, 200),
     ]  # fmt: skip
 

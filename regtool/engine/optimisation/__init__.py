@@ -1,0 +1,1 @@
+"""Instance optimisation: a deformation fitted to one pair of images, coarse to fine."""

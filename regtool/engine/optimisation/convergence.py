@@ -1,0 +1,34 @@
+"""When a level has converged: the slope of the loss over a window of iterations."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class Convergence:
+    """Watches the losses (B,) of an iteration; each batch element by itself.
+
+    An element has converged when a line through its last ``window`` losses falls, over the window,
+    by less than ``tolerance`` times what the element has gained since the first iteration.
+    """
+
+    def __init__(self, window: int, tolerance: float) -> None:
+        self.window, self.tolerance = max(2, window), tolerance
+        self.first: Tensor | None = None
+        self.values: list[Tensor] = []
+
+    def add(self, values: Tensor) -> Tensor:
+        """Note the losses of one more iteration; True where they have converged, (B,)."""
+        values = values.detach().double()
+        self.values = [*self.values[-(self.window - 1) :], values]
+        if self.first is None:
+            self.first = values
+        if len(self.values) < self.window:
+            return torch.zeros_like(values, dtype=torch.bool)
+        stack = torch.stack(self.values)
+        at = torch.arange(len(stack), device=stack.device, dtype=stack.dtype)
+        at = at - at.mean()
+        slope = (at[:, None] * (stack - stack.mean(0))).sum(0) / at.square().sum()
+        gained = (self.first - stack.amin(0)).clamp(min=0)
+        return -slope * self.window <= self.tolerance * gained

@@ -1,0 +1,68 @@
+"""All levels of an instance optimisation, from a start to the finest grid."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from regtool.engine.optimisation.convex import convex_start
+from regtool.engine.optimisation.forms import begin
+from regtool.engine.optimisation.objective import Objective
+from regtool.engine.optimisation.pyramid import at_level, shapes, still
+from regtool.engine.optimisation.settings import Optimisation
+from regtool.plugins.exchange import Context, Pair, Prediction
+from regtool.spatial.resize import resize
+
+
+def optimise(
+    pair: Pair, settings: Optimisation, context: Context, start: Tensor | None = None
+) -> Prediction:
+    """Fit a displacement (B, ndim, *S), in voxels, to a pair of images (B, C, *S).
+
+    Starts from the displacement ``start`` (same form) or from zero, and with ``settings.convex``
+    from an exhaustive search on top. Masks weight the similarity. The answer holds the inverse for
+    ``symmetric``, and velocity and inverse for the formulation ``velocity`` begun at zero.
+    ``context.preview`` sees what there is after each level and may stop the optimisation;
+    ``context.report`` counts iterations. Batch elements are optimised each by itself, but Adam
+    stops when they have converged together. Raises ValueError where labels or landmarks are asked
+    for and not there.
+    """
+    image = pair.fixed.image
+    shape = tuple(image.shape[2:])
+    sizes = shapes(shape, pair.fixed.spacing, len(settings.iterations))
+    progress = _Progress(settings.iterations, context)
+    form = None
+    with torch.no_grad(), torch.autocast(image.device.type, enabled=False):
+        for number, (size, count) in enumerate(zip(sizes, settings.iterations, strict=True)):
+            level = at_level(pair, size)
+            if form is None:
+                zero = still(level)
+                form = begin(zero if start is None else resize(start.float(), size), settings)
+                if settings.convex:
+                    form.search(convex_start(level))
+            form.resize(size)
+            form.descend(Objective(level, settings), count, progress.tick)
+            progress.finish(number)
+            last = number + 1 == len(sizes)
+            found = form.prediction(shape) if last or context.watched else None
+            if found is not None and not context.preview(number, found):
+                break
+        assert form is not None
+        return found if found is not None else form.prediction(shape)
+
+
+class _Progress:
+    """Counts iterations for the progress bar; a level that ends early counts as a whole."""
+
+    def __init__(self, iterations: tuple[int, ...], context: Context) -> None:
+        self.iterations, self.context, self.done = iterations, context, 0
+
+    def tick(self) -> None:
+        self.done += 1
+        self.context.report(self.done, sum(self.iterations))
+
+    def finish(self, level: int) -> None:
+        done = sum(self.iterations[: level + 1])
+        if done != self.done:
+            self.done = done
+            self.context.report(done, sum(self.iterations))

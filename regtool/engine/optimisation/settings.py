@@ -1,0 +1,57 @@
+"""What instance optimisation minimises, and how."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Similarity = Literal["ncc", "mse", "mi", "mind"]
+Formulation = Literal["compositive", "displacement", "velocity"]
+
+
+@dataclass(frozen=True)
+class Optimisation:
+    """Settings of instance optimisation; lengths in voxels of each level's finest axis.
+
+    ``formulation``: ``compositive`` composes small Gaussian-smoothed gradient steps (fluid, as
+    greedy and SyN); ``displacement`` and ``velocity`` are fitted by Adam, the latter a stationary
+    velocity that is integrated. ``similarity``: local correlation over ``window``, squared
+    difference, mutual information of ``bins`` cells, or MIND-SSC.
+
+    Gaussian regularisation (compositive): ``update_sigma`` for each step's field, ``total_sigma``
+    for the displacement after it. ``smoothness`` and ``bending`` weight the diffusion and bending
+    energies in all formulations; similarities are means over voxels.
+
+    ``iterations`` at most, coarse to fine; a level ends when its last ``patience`` iterations gained
+    less than ``tolerance`` of what the level has gained so far. ``rate`` is the longest step of an
+    iteration, or Adam's. ``labels`` and ``landmarks`` weight what labels and points pull against
+    the images (0: they do not), in shares of a compositive step, or of the loss with Adam.
+
+    ``symmetric`` (compositive only) moves both images half way, so that exchanging them inverts the
+    result, and gives the inverse too. ``convex`` searches large motion first.
+    """
+
+    formulation: Formulation = "compositive"
+    similarity: Similarity = "ncc"
+    window: int = 7
+    bins: int = 32
+    update_sigma: float = 3.0
+    total_sigma: float = 0.5
+    smoothness: float = 0.0
+    bending: float = 0.0
+    iterations: tuple[int, ...] = (100, 100, 50)
+    rate: float = 0.5
+    tolerance: float = 0.01
+    patience: int = 10
+    labels: float = 0.0
+    landmarks: float = 0.0
+    symmetric: bool = False
+    convex: bool = False
+
+    def __post_init__(self) -> None:
+        if self.symmetric and self.formulation != "compositive":
+            raise ValueError("symmetric goes with the compositive formulation only")
+        if self.symmetric and (self.labels or self.landmarks):
+            raise ValueError("symmetric registers images; labels and landmarks must be 0")
+        if not self.iterations:
+            raise ValueError("iterations: at least one level")
