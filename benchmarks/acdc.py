@@ -2,13 +2,14 @@
 
     python benchmarks/acdc.py PATH/TO/acdc --split val voxelmorph voxelmorph:z optimise
 
-A method with ``:z`` registers slice by slice. Labels only measure; they never reach a method. The
-files are used as they are, uncropped. Dice is of the warped moving labels (nearest neighbour) on
-the fixed image's own grid: RV cavity (1), myocardium (2), LV cavity (3), their mean, and the mean
-of the five regions that DiffuseMorph, FSDiffReg and DiffuseReg report (LV cavity, myocardium, the
-two together, RV cavity, whole heart). "slices" is the mean Dice of LV cavity and
-myocardium on every slice where both images show both, over all such slices of all patients;
-"middle" takes the middle one of these slices of each patient (LDM-Morph's test has one a patient).
+A method with ``:z`` registers slice by slice, one with ``+N`` is refined by N steps (as with
+``--refine N``), ``NAME:z+N`` both. Labels only measure; they never reach a method. The files are
+used as they are, uncropped. Dice is of the warped moving labels (nearest neighbour) on the fixed
+image's own grid: RV cavity (1), myocardium (2), LV cavity (3), their mean, and the mean of the five
+regions that DiffuseMorph, FSDiffReg and DiffuseReg report (LV cavity, myocardium, the two together,
+RV cavity, whole heart). "slices" is the mean Dice of LV cavity and myocardium on every slice where
+both images show both, over all such slices of all patients; "middle" takes the middle one of these
+slices of each patient (LDM-Morph's test has one a patient).
 """
 
 from __future__ import annotations
@@ -45,13 +46,14 @@ def slice_scores(fixed, warped, moving) -> list[float]:
 
 def measure(pair, method: str, options: dict) -> dict:
     """Register one pair and return its row of the table."""
-    name, _, slices = method.partition(":")
+    name, _, refine = method.partition("+")
+    name, _, slices = name.partition(":")
     name, _, weights = name.partition("@")
     start = time.perf_counter()
     result = regtool.register(
         pair.fixed.image, pair.moving.image, name, slices=slices or None,
-        weights=weights or None, moving_labels=pair.moving.labels,
-        fixed_labels=pair.fixed.labels, **options,
+        weights=weights or None, refine=int(refine) if refine else None,
+        moving_labels=pair.moving.labels, fixed_labels=pair.fixed.labels, **options,
     )  # fmt: skip
     seconds = time.perf_counter() - start
     record = result.record
@@ -91,7 +93,7 @@ def main() -> None:
     """Run the table and print it; ``--json`` and ``--csv`` keep every number."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("methods", nargs="+", help="NAME, NAME@WEIGHTS, with :z slice by slice")
+    parser.add_argument("methods", nargs="+", help="NAME[@WEIGHTS][:z][+N]")
     parser.add_argument("--split", default="val")
     parser.add_argument("--limit", type=int)
     parser.add_argument("--threads", type=int)

@@ -13,7 +13,7 @@ from regtool.spatial.grid import Grid
 
 Program = Callable[..., Ran]
 
-FAST = ("-m", "optimise", "--set", "iterations=30,20", "--set", "smoothness=1")
+FAST = ("-m", "optimise", "--set", "iterations=30,20")
 """A registration that takes a second or two and is good enough to be measured."""
 
 QUICK = ("-m", "optimise", "--set", "iterations=3,2")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from regtool.api import Method
+from regtool.api import Method, native_preset
 
 
 def linear(kind: str, summary: str) -> Method:
@@ -19,18 +17,5 @@ def linear(kind: str, summary: str) -> Method:
         model="regtool_linear.still:build",
         options="regtool_linear.options:NoOptions",
         capabilities=frozenset({"masks", "inverse"}),
-        presets={f"{n}d": _preset(n, kind) for n in (2, 3)},
+        presets={f"{n}d": native_preset(n, initial=kind) for n in (2, 3)},
     )
-
-
-def _preset(ndim: int, kind: str) -> dict[str, Any]:
-    return {
-        "ndim": ndim,
-        "network": {},
-        "preparation": {
-            "spacing": (None,) * ndim,
-            "size": (None,) * ndim,
-            "multiple": 1,
-            "initial": kind,
-        },
-    }

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from regtool.api import Method, hookimpl, native_preset
 
-from regtool.api import Method, hookimpl
+_PREPARATION = {
+    "orientation": "LPS",  # the result does not depend on how the file stores its axes
+    "intensity": [{"kind": "percentile", "low": 0.1, "high": 99.9}],
+}
 
 
 @hookimpl
@@ -19,19 +22,5 @@ def regtool_method() -> Method:
         model="regtool_optimise.model:build",
         options="regtool_optimise.options:OptimiseOptions",
         capabilities=frozenset({"inverse", "labels", "masks", "points", "previews"}),
-        presets={f"{n}d": _preset(n) for n in (2, 3)},
+        presets={f"{n}d": native_preset(n, **_PREPARATION) for n in (2, 3)},
     )
-
-
-def _preset(ndim: int) -> dict[str, Any]:
-    return {
-        "ndim": ndim,
-        "network": {},
-        "preparation": {
-            "orientation": "LPS",  # the result does not depend on how the file stores its axes
-            "spacing": (None,) * ndim,
-            "size": (None,) * ndim,
-            "multiple": 1,
-            "intensity": [{"kind": "percentile", "low": 0.1, "high": 99.9}],
-        },
-    }

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from regtool.api import Method, Paper, hookimpl
+from regtool.api import Method, Paper, hookimpl, native_preset
 
 
 @hookimpl
@@ -25,19 +23,6 @@ def regtool_method() -> Method:
         model="regtool_syn.model:build",
         options="regtool_syn.options:SynOptions",
         capabilities=frozenset({"masks", "inverse"}),
-        presets={f"{n}d": _preset(n) for n in (2, 3)},
+        # The file's own axes and a linear map of its values: what the tool would see itself.
+        presets={f"{n}d": native_preset(n, intensity=[{"kind": "minmax"}]) for n in (2, 3)},
     )
-
-
-def _preset(ndim: int) -> dict[str, Any]:
-    return {
-        "ndim": ndim,
-        "network": {},
-        "preparation": {
-            # The file's own axes and a linear map of its values: what ANTs would see itself.
-            "spacing": (None,) * ndim,
-            "size": (None,) * ndim,
-            "multiple": 1,
-            "intensity": [{"kind": "minmax"}],
-        },
-    }

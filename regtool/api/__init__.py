@@ -9,7 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from regtool.errors import GeometryError, InputError, PluginError, UsageError
-from regtool.plugins.description import API_VERSION, CAPABILITIES, Method, Paper, WeightsRef
+from regtool.plugins.description import (
+    API_VERSION,
+    CAPABILITIES,
+    Method,
+    Paper,
+    WeightsRef,
+    native_preset,
+)
 from regtool.plugins.exchange import Context, Extra, Pair, Prediction, Sample
 from regtool.plugins.hookspec import hookimpl
 from regtool.plugins.training import Optimiser, Schedule, Stage, StepOutput
@@ -40,6 +47,7 @@ __all__ = [
     "UsageError",
     "WeightsRef",
     "hookimpl",
+    "native_preset",
 ]
 
 

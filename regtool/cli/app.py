@@ -67,11 +67,11 @@ def main() -> NoReturn:
 
 
 def _run(debug: bool) -> None:
-    from regtool.cli import messages
+    from regtool.cli import messages, register
 
     messages.install()
     try:
-        create()()
+        create()(args=register.with_default_refine(sys.argv[1:]))
     except RegtoolError as error:
         _fail(error, debug)
     except MemoryError as error:

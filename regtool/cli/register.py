@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from regtool.engine.register import Registration
 
 
+REFINE = 50
+"""Steps of ``--refine`` without a number."""
+
+
 class Topology(StrEnum):
     """What is done about folds."""
 
@@ -102,6 +106,17 @@ def register(
         ),
     ] = None,
     roi: Roi = None,
+    refine: Annotated[
+        int | None,
+        typer.Option(
+            "--refine",
+            min=1,
+            metavar="[N]",
+            help="Then fit the result to this pair: at most N steps at half and at full resolution "
+            "(50 when N is left out).",
+            show_default=False,
+        ),
+    ] = None,
     topology: Annotated[
         Topology,
         typer.Option(
@@ -150,8 +165,8 @@ def register(
     request = Request(
         fixed, moving, method, output, weights, initial, fixed_mask, moving_mask, fixed_labels,
         moving_labels, fixed_points, moving_points, slices, roi, inverse, composite,
-        topology.value, fail_if_worse, tuple(settings or ()), device, precision, threads, seed,
-        offline, overwrite, ("regtool", *sys.argv[1:]),
+        refine, topology.value, fail_if_worse, tuple(settings or ()), device, precision, threads,
+        seed, offline, overwrite, ("regtool", *sys.argv[1:]),
     )  # fmt: skip
     request = replace(request, output=output or plan_prefix(request))
     if dry_run:
@@ -162,6 +177,17 @@ def register(
     _tell(result, as_json)
 
 
+def with_default_refine(arguments: list[str]) -> list[str]:
+    """Arguments of the program with N given where ``--refine`` stands without a whole number."""
+    if arguments[:1] != ["register"]:
+        return arguments
+    given = []
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        bare = argument == "--refine" and not following.removeprefix("-").isdecimal()
+        given.append(f"--refine={REFINE}" if bare else argument)
+    return given
+
+
 def _tell(result: Registration, as_json: bool) -> None:
     record = result.record
     local = record["similarity"]["local_ncc"]
@@ -170,6 +196,10 @@ def _tell(result: Registration, as_json: bool) -> None:
         means = [record["dice"][when]["mean"] for when in ("before", "after")]
         if None not in means:
             common.log.info("mean Dice %.3f before, %.3f after", *means)
+    if "refine" in record:
+        common.log.info(
+            "refined: points moved by %.2g mm in the mean", record["refine"]["moved_mm_mean"]
+        )
     if "topology" in record:
         common.log.info("%s", _repaired(record["topology"]))
     if "jacobian" in record:

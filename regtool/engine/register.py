@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from regtool.engine import measure, topology
 from regtool.engine.device import limited_threads
+from regtool.engine.refine import refine
 from regtool.engine.registrar import Registrar, load_registrar
 from regtool.engine.request import (
     Inputs,
@@ -114,6 +115,17 @@ def _run(request: Request, registrar: Registrar | None, report: Report | None) -
         assert displacement is not None  # the registrar has checked it
         field_mm = prepared.world_field(displacement)
         affine = prepared.world_affine(prediction)
+    refined: dict[str, Any] | None = None
+    if request.refine:
+        with clock("refine"):
+            steps = None if report is None else (lambda done, total: report("refine", done, total))
+            better = refine(request, inputs, field_mm, affine, slices, steps)
+            refined = {
+                "iterations": request.refine,
+                "moved_mm_mean": better.moved_mm_mean,
+                "moved_mm_max": better.moved_mm_max,
+            }
+            field_mm = better.field
     repaired: dict[str, Any] | None = None
     if request.topology == "repair":
         with clock("topology"):
@@ -129,6 +141,8 @@ def _run(request: Request, registrar: Registrar | None, report: Report | None) -
     if repaired is not None:
         topology.compare(repaired, numbers.get("dice"))
         numbers["topology"] = repaired
+    if refined is not None:
+        numbers["refine"] = refined
     worse = _got_worse(numbers["similarity"])
     if worse:
         warnings.append(worse)

@@ -14,7 +14,7 @@ from regtool.engine.device import choose_device, choose_precision, computing
 from regtool.errors import PluginError
 from regtool.plugins import discovery
 from regtool.plugins.description import Method
-from regtool.plugins.exchange import Context, Extra, Pair, Prediction, Sample
+from regtool.plugins.exchange import Context, Extra, Pair, Prediction
 from regtool.plugins.options import parse_options, split_setting
 from regtool.prepare.pair import Prepared, as_preparation
 from regtool.prepare.preparation import Preparation
@@ -25,7 +25,7 @@ from regtool.weights import ResolvedWeights, resolve
 
 log = logging.getLogger("regtool.engine")
 
-_SLICES_AT_ONCE = 32
+SLICES_AT_ONCE = 32
 """Slices of a volume that go through a 2-D network together; bounds the memory."""
 
 Report = Callable[[int, int], None]
@@ -54,11 +54,11 @@ class Registrar:
         """
         pair = prepared.pair
         count = pair.fixed.image.shape[0]
-        starts = range(0, count, _SLICES_AT_ONCE)
+        starts = range(0, count, SLICES_AT_ONCE)
         parts = []
         with computing(self.device, self.precision, self.threads):
             for start in starts:
-                chunk = _part(pair, slice(start, start + _SLICES_AT_ONCE)).to(self.device)
+                chunk = pair.part(slice(start, start + SLICES_AT_ONCE)).to(self.device)
                 if prepared.tile is None:
                     answer = self._run(chunk, report)
                 else:
@@ -162,17 +162,6 @@ def _without_affine(answer: Prediction) -> Prediction:
         answer.displacement = compose_affine(answer.affine.float(), answer.displacement)
         answer.affine = answer.inverse = None
     return answer
-
-
-def _part(pair: Pair, which: slice) -> Pair:
-    def cut(sample: Sample) -> Sample:
-        def of(t: Tensor | None) -> Tensor | None:
-            return None if t is None else t[which]
-
-        return Sample(sample.image[which], sample.spacing, of(sample.mask), of(sample.labels),
-                      of(sample.points), sample.modality)  # fmt: skip
-
-    return Pair(cut(pair.fixed), cut(pair.moving))
 
 
 def _joined(parts: list[Prediction]) -> Prediction:

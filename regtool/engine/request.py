@@ -26,6 +26,8 @@ class Request:
 
     Images, masks, labels and ``roi`` are paths or Volumes; points are paths or (N, ndim) arrays in
     LPS mm. ``slices`` is x, y or z of the fixed file. ``settings`` are the method's options.
+    ``refine``: at most so many steps of instance optimisation after the method, on each of two
+    levels.
     """
 
     fixed: Source
@@ -44,6 +46,7 @@ class Request:
     roi: Source | None = None
     inverse: bool = False
     composite: bool = False
+    refine: int | None = None
     topology: Literal["off", "report", "repair"] = "report"
     fail_if_worse: bool = False
     settings: Sequence[str] | Mapping[str, Any] = field(default_factory=tuple)

@@ -207,7 +207,8 @@ class _Work:
     def differentiate(
         self, at: slice, squared: bool, eps: float, plus: float, need_f: bool, need_m: bool
     ) -> Tensor:
-        """Sum a slab's correlation for each batch element; leave a in sfm, b in sff, smm, the rest in sf, sm."""
+        """Sum a slab's correlation for each batch element; leave a in sfm, b in sff, smm and
+        the rest in sf, sm."""
         sf, sm, sfm = self.sf[:, :, at], self.sm[:, :, at], self.sfm[:, :, at]
         sff, smm = self.sff[:, :, at], self.smm[:, :, at]
         share = 1.0 / math.prod(self.sizes)

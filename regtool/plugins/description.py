@@ -76,3 +76,16 @@ class Method:
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     recipe: str | None = None
     api: int = API_VERSION
+
+
+def native_preset(ndim: int, **preparation: Any) -> dict[str, Any]:
+    """A preset without a network for a method that works on the fixed image's own grid.
+
+    ``preparation``: more of it, such as ``intensity`` or ``initial``; JSON-like data.
+    """
+    free = (None,) * ndim
+    return {
+        "ndim": ndim,
+        "network": {},
+        "preparation": {"spacing": free, "size": free, "multiple": 1, **preparation},
+    }

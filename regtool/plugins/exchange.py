@@ -42,6 +42,21 @@ class Sample:
             self.modality,
         )
 
+    def part(self, which: slice) -> Sample:
+        """Return some elements of the batch."""
+
+        def cut(t: Tensor | None) -> Tensor | None:
+            return None if t is None else t[which]
+
+        return Sample(
+            self.image[which],
+            self.spacing,
+            cut(self.mask),
+            cut(self.labels),
+            cut(self.points),
+            self.modality,
+        )
+
 
 @dataclass
 class Pair:
@@ -53,6 +68,10 @@ class Pair:
     def to(self, device: torch.device | str) -> Pair:
         """Return the same pair with its tensors on ``device``."""
         return Pair(self.fixed.to(device), self.moving.to(device))
+
+    def part(self, which: slice) -> Pair:
+        """Return some elements of the batch, of both sides."""
+        return Pair(self.fixed.part(which), self.moving.part(which))
 
     def swapped(self) -> Pair:
         """Return the pair in the other direction."""

@@ -17,7 +17,10 @@ from regtool.imaging.reading import read_labels
 from regtool.imaging.resample import resample
 from regtool.imaging.transforms import read_affine, read_field
 
-FOLDING = ("-m", "optimise", "--set", "smoothness=1e-4", "--set", "iterations=40,60")
+FOLDING = (
+    "-m", "optimise", "--set", "formulation=displacement", "--set", "smoothness=1e-4",
+    "--set", "iterations=40,60", "--set", "tolerance=0",
+)  # fmt: skip
 REPAIR = ("--topology", "repair")
 
 

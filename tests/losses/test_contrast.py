@@ -132,5 +132,5 @@ def test_local_correlation_with_its_gradient_is_the_loss_itself(shape, masked):
         one = None if mask is None else mask[b : b + 1]
         loss = local_ncc(fixed[b : b + 1], moving[b : b + 1], 5, one, neutral=True)
         (other,) = torch.autograd.grad(loss, moving)
-        assert math.isclose(float(loss), float(values[b]), abs_tol=1e-12)
+        assert math.isclose(loss.item(), values[b].item(), abs_tol=1e-12)
         assert torch.allclose(gradient[b], other[b])

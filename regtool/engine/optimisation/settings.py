@@ -22,10 +22,10 @@ class Optimisation:
     for the displacement after it. ``smoothness`` and ``bending`` weight the diffusion and bending
     energies in all formulations; similarities are means over voxels.
 
-    ``iterations`` at most, coarse to fine; a level ends when its last ``patience`` iterations gained
-    less than ``tolerance`` of what the level has gained so far. ``rate`` is the longest step of an
-    iteration, or Adam's. ``labels`` and ``landmarks`` weight what labels and points pull against
-    the images (0: they do not), in shares of a compositive step, or of the loss with Adam.
+    ``iterations`` at most, coarse to fine; a level ends when its last ``patience`` iterations
+    gained less than ``tolerance`` of what the level has gained so far. ``rate`` is the longest step
+    of an iteration, or Adam's. ``labels`` and ``landmarks`` weight what labels and points pull
+    against the images (0: they do not), in shares of a compositive step, or of the loss with Adam.
 
     ``symmetric`` (compositive only) moves both images half way, so that exchanging them inverts the
     result, and gives the inverse too. ``convex`` searches large motion first.
