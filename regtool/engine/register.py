@@ -152,7 +152,8 @@ def _run(request: Request, registrar: Registrar | None, report: Report | None) -
     inverse = None
     if request.inverse:
         with clock("inverse"):
-            inverse, numbers["inverse"] = invert_field(field_mm, inputs.fixed.grid)
+            near = None if prediction.inverse is None else prepared.world_field(prediction.inverse)
+            inverse, numbers["inverse"] = invert_field(field_mm, inputs.fixed.grid, near)
     result = Registration(warped, field_mm, affine, inverse, labels, {})
     extras = _extras(prediction, prepared)
     record = plan.record(registrar, prepared, result, numbers, warnings)

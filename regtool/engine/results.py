@@ -161,14 +161,16 @@ def inverted(matrix: Matrix) -> Matrix:
 
 
 def invert_field(
-    field: NDArray[np.float32], grid: Grid
+    field: NDArray[np.float32], grid: Grid, near: NDArray[np.float32] | None = None
 ) -> tuple[NDArray[np.float32], dict[str, float]]:
     """The inverse of a field on its own grid, ANTs semantics, and how exact it is.
 
-    Both fields are (*S, ndim) in LPS mm. The residual is in voxels of the grid.
+    All fields are (*S, ndim) in LPS mm; ``near`` is an inverse that may be a little off. The
+    residual is in voxels of the grid.
     """
     u = to_network_displacement(field, grid, grid)
-    inverse, residual = invert(u[None].double() if u.numel() < 1 << 24 else u[None])
+    start = None if near is None else to_network_displacement(near, grid, grid)[None]
+    inverse, residual = invert(u[None].double() if u.numel() < 1 << 24 else u[None], start=start)
     return to_world_field(inverse[0].to(torch.float32), grid, grid), {
         "residual_voxels_max": float(residual)
     }

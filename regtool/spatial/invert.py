@@ -9,12 +9,16 @@ from regtool.spatial.warp import identity, sample
 
 
 def invert(
-    displacement: Tensor, iterations: int = 50, tolerance: float = 1e-3
+    displacement: Tensor,
+    iterations: int = 50,
+    tolerance: float = 1e-3,
+    start: Tensor | None = None,
 ) -> tuple[Tensor, float]:
     """Solve ``v(y) + u(y + v(y)) = 0`` on the grid of u.
 
     ``displacement`` (B, ndim, *S) in voxels; u keeps its border value outside the grid. Returns the
-    inverse, same shape, and the largest residual in voxels over all voxels. Every voxel is a small
+    inverse, same shape, and the largest residual in voxels over all voxels. ``start`` (same shape)
+    is where to begin, for a method that knows its inverse nearly; -u without it. Every voxel is a small
     problem of its own, so converged voxels (residual below ``tolerance`` voxels) leave the
     iteration. The plain iteration ``v <- -u(y + v)`` (Chen 2008) converges where the gradient of u
     is below one; Anderson mixing of depth one makes it faster and converges further. The few voxels
@@ -22,15 +26,22 @@ def invert(
     value seen is kept and the residual says so. Not differentiable.
     """
     with torch.no_grad():
-        results = [_invert_one(u[None], iterations, tolerance) for u in displacement.detach()]
+        u = displacement.detach()
+        v = -u if start is None else start.detach().to(u)
+        results = [
+            _invert_one(a[None], b[None], iterations, tolerance) for a, b in zip(u, v, strict=True)
+        ]
     inverse = torch.cat([r[0] for r in results]).to(displacement.dtype)
     return inverse, max(r[1] for r in results)
 
 
-def _invert_one(u: Tensor, iterations: int, tolerance: float) -> tuple[Tensor, float]:
-    u = u.to(torch.promote_types(u.dtype, torch.float32))
+def _invert_one(
+    u: Tensor, start: Tensor, iterations: int, tolerance: float
+) -> tuple[Tensor, float]:
+    dtype = torch.promote_types(u.dtype, torch.float32)
+    u, start = u.to(dtype), start.to(dtype)
     shape = u.shape[2:]
-    problem = _Problem(u, tolerance)
+    problem = _Problem(u, start, tolerance)
     problem.iterate(iterations, mixing=True)
     problem.iterate(iterations, mixing=False)
     return problem.best.reshape(1, -1, *shape), float(problem.norm.max().sqrt())
@@ -39,11 +50,11 @@ def _invert_one(u: Tensor, iterations: int, tolerance: float) -> tuple[Tensor, f
 class _Problem:
     """The best value, residual and squared residual of every voxel, all flattened."""
 
-    def __init__(self, u: Tensor, tolerance: float) -> None:
+    def __init__(self, u: Tensor, start: Tensor, tolerance: float) -> None:
         self.u = u
         self.limit = tolerance**2
         self.places = identity(tuple(u.shape[2:]), device=u.device, dtype=u.dtype).flatten(1)
-        self.best = -u[0].flatten(1)
+        self.best = start[0].flatten(1).clone()
         self.residual = self._residual(self.places, self.best)
         self.norm = self.residual.square().sum(0)
 

@@ -117,6 +117,18 @@ def test_inverse_of_a_shift_and_of_a_strong_diffeomorphism():
     assert invert(u)[1] < 1e-3
 
 
+def test_an_inverse_that_is_nearly_known_is_made_exact():
+    u = integrate(smooth_field((40, 40), 9.0, 3))
+    v, _ = invert(u)
+    exact, residual = invert(u, iterations=0, start=v)
+    torch.testing.assert_close(exact, v)  # a start is where it begins
+    assert residual < 1e-3 < invert(u, iterations=0)[1]
+    rough = v + 0.05 * smooth_field((40, 40), 1.0, 4)
+    better, residual = invert(u, iterations=6, start=rough)
+    assert residual < 0.1 * invert(u, iterations=6)[1]
+    torch.testing.assert_close(better, v, atol=0.01, rtol=0)
+
+
 def test_an_inverse_that_does_not_exist_is_reported_and_finite():
     u = torch.randn(1, 2, 20, 20, generator=torch.Generator().manual_seed(0)) * 5
     v, residual = invert(u)
