@@ -18,8 +18,8 @@ def invert(
 
     ``displacement`` (B, ndim, *S) in voxels; u keeps its border value outside the grid. Returns the
     inverse, same shape, and the largest residual in voxels over all voxels. ``start`` (same shape)
-    is where to begin, for a method that knows its inverse nearly; -u without it. Every voxel is a small
-    problem of its own, so converged voxels (residual below ``tolerance`` voxels) leave the
+    is where to begin, for a method that knows its inverse nearly; -u without it. Every voxel is a
+    small problem of its own, so converged voxels (residual below ``tolerance`` voxels) leave the
     iteration. The plain iteration ``v <- -u(y + v)`` (Chen 2008) converges where the gradient of u
     is below one; Anderson mixing of depth one makes it faster and converges further. The few voxels
     left after ``iterations`` get as many half steps. Where u folds no inverse exists; the best
