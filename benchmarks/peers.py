@@ -99,12 +99,11 @@ def at_spacing(volume: Volume, spacing: list[float] | None) -> Volume:
     if spacing is None:
         return volume
     old = volume.grid
-    size = tuple(max(1, round(n * a / b)) for n, a, b in
-                 zip(old.size, old.spacing, spacing, strict=True))  # fmt: skip
-    step = tuple(n * a / m for n, a, m in zip(old.size, old.spacing, size, strict=True))
-    half = (np.array(step) - np.array(old.spacing)) / 2
-    origin = np.array(old.origin) + old.direction_matrix @ half
-    grid = Grid(size, step, tuple(origin), old.direction)
+    wide = np.array(old.size) * old.spacing
+    size = np.maximum(1, np.round(wide / spacing)).astype(int)
+    step = wide / size
+    origin = old.origin + old.direction_matrix @ ((step - old.spacing) / 2)
+    grid = Grid(*(tuple(v.tolist()) for v in (size, step)), old.direction, tuple(origin.tolist()))
     return Volume(resample(volume, grid), grid)
 
 

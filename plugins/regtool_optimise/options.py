@@ -39,6 +39,12 @@ class OptimiseOptions(Options):
         3.0, ge=0, description="Gaussian over each step's field, voxels of a level's finest axis"
     )
     total_sigma: float = Field(0.5, ge=0, description="Gaussian over the whole displacement, alike")
+    balance: float = Field(
+        0.9,
+        ge=0,
+        lt=1,
+        description="how far regions of weak contrast keep pace with those of strong contrast",
+    )
     smoothness: float | None = Field(
         None, ge=0, description="weight of the diffusion energy; compositive steps take none"
     )

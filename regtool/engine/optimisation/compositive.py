@@ -17,6 +17,9 @@ from regtool.spatial.warp import pull_displaced
 _GAIN = 1e-6
 """A smaller fall of the loss is rounding."""
 
+_AROUND = 2.0
+"""Steps are balanced over this many times their own smoothing."""
+
 _SHORTER = 0.7
 """By what steps shrink after one that made the loss worse."""
 
@@ -96,7 +99,7 @@ class Stepper:
     """
 
     def __init__(self, settings: Optimisation, steps: Sequence[float]) -> None:
-        self.rate = settings.rate
+        self.rate, self.balance = settings.rate, settings.balance
         self.share: Tensor | None = None
         self.before: Tensor | None = None
         self.steps = tuple(steps)
@@ -106,14 +109,27 @@ class Stepper:
     def step(self, force: Tensor, metric: bool = True) -> Tensor:
         """The step downhill (B, ndim, *S), in voxels, for a force per voxel.
 
-        With ``metric`` off the force is a displacement in voxels already.
+        With ``metric`` off the force is a displacement in voxels already, and not balanced.
         """
         if metric:
             for axis, h in enumerate(self.steps):
                 if h != 1:
                     force[:, axis] *= 1 / h**2
         smooth = gaussian(force, self.update_sigma)
+        if metric and self.balance > 0:
+            self._even(smooth)
         return smooth.mul_(column(-self.rate / self.longest(smooth).clamp(min=1e-30), smooth))
+
+    def _even(self, d: Tensor) -> None:
+        """Divide steps, in place, by how long they are around, so that all regions keep pace.
+
+        The strongest contrast would otherwise set the pace, and regions of weak contrast be left
+        behind when it has converged. A part of the longest step is added, which keeps noise small.
+        """
+        square = self._square(d)[:, None]
+        longest = square.flatten(1).amax(1).sqrt() * (1 / self.balance - 1)
+        around = gaussian(square, [_AROUND * s for s in self.update_sigma], truncate=2).sqrt_()
+        d /= around.add_(column(longest, d)).clamp_(min=1e-30)
 
     def shortened(self, values: Tensor) -> Tensor:
         """Factor (B, 1, ...) of the next steps: smaller after each that made the loss worse.
@@ -137,10 +153,14 @@ class Stepper:
 
     def longest(self, d: Tensor) -> Tensor:
         """Length of the longest vector of each batch element, in voxels of the finest axis."""
+        return self._square(d).flatten(1).amax(1).sqrt()
+
+    def _square(self, d: Tensor) -> Tensor:
+        """Squared length of each vector (B, *S), in voxels of the finest axis."""
         square = (d[:, 0] * self.steps[0]).square_()
         for axis in range(1, d.shape[1]):
             square.addcmul_(d[:, axis], d[:, axis], value=self.steps[axis] ** 2)
-        return square.flatten(1).amax(1).sqrt()
+        return square
 
 
 class Best:

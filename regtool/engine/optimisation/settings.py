@@ -19,8 +19,9 @@ class Optimisation:
     difference, mutual information of ``bins`` cells, or MIND-SSC.
 
     Gaussian regularisation (compositive): ``update_sigma`` for each step's field, ``total_sigma``
-    for the displacement after it. ``smoothness`` and ``bending`` weight the diffusion and bending
-    energies in all formulations; similarities are means over voxels.
+    for the displacement after it. ``balance`` (0 to 1, exclusive): how far regions of weak force
+    keep pace with those of strong force. ``smoothness`` and ``bending`` weight the diffusion and
+    bending energies in all formulations; similarities are means over voxels.
 
     ``iterations`` at most, coarse to fine; a level ends when its last ``patience`` iterations
     gained less than ``tolerance`` of what the level has gained so far. ``rate`` is the longest step
@@ -37,6 +38,7 @@ class Optimisation:
     bins: int = 32
     update_sigma: float = 3.0
     total_sigma: float = 0.5
+    balance: float = 0.9
     smoothness: float = 0.0
     bending: float = 0.0
     iterations: tuple[int, ...] = (100, 100, 50)
@@ -53,5 +55,7 @@ class Optimisation:
             raise ValueError("symmetric goes with the compositive formulation only")
         if self.symmetric and (self.labels or self.landmarks):
             raise ValueError("symmetric registers images; labels and landmarks must be 0")
+        if not 0 <= self.balance < 1:
+            raise ValueError("balance: from 0 to below 1")
         if not self.iterations:
             raise ValueError("iterations: at least one level")
