@@ -9,7 +9,7 @@ from torch import nn
 
 from regtool.api import Context, Pair, Prediction, UsageError
 from regtool.api.refine import Optimisation, optimise
-from regtool_optimise.options import PRESETS, SMOOTHNESS, OptimiseOptions
+from regtool_optimise.options import PRESETS, SCALES, SMOOTHNESS, OptimiseOptions
 
 
 class Optimise(nn.Module):
@@ -18,15 +18,18 @@ class Optimise(nn.Module):
     def forward(self, pair: Pair, options: OptimiseOptions, context: Context) -> Prediction:
         """Register a pair; previews show the displacement after each level."""
         try:
-            return optimise(pair, settings(options), context)
+            return optimise(pair, settings(options, pair.fixed.image.dim() - 2), context)
         except ValueError as error:
             raise UsageError(f"method 'optimise': {error}") from error
 
 
-def settings(options: OptimiseOptions) -> Optimisation:
-    """The engine's settings for the options. Raises ValueError where they exclude each other."""
+def settings(options: OptimiseOptions, ndim: int) -> Optimisation:
+    """The engine's settings for the options and images of 2 or 3 axes.
+
+    Raises ValueError where options exclude each other.
+    """
     given = {name: value for name, value in options if value is not None and name != "preset"}
-    preset = dict(PRESETS[options.preset])
+    preset = SCALES[ndim] | PRESETS[options.preset]
     if options.formulation != "compositive":
         preset |= {"symmetric": False, "rate": 0.1}
         preset["smoothness"] = 0.0 if options.bending else SMOOTHNESS[options.similarity]

@@ -13,6 +13,12 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 """What ``preset`` stands for; other options go before it."""
 
+SCALES: dict[int, dict[str, Any]] = {
+    2: {"window": 7, "update_sigma": 3.0, "total_sigma": 0.5},
+    3: {"window": 5, "update_sigma": (3.0, 2.0, 1.5), "total_sigma": 0.4},
+}
+"""Lengths that suit images of 2 and 3 axes; chosen on validation pairs, see docs/decisions.md."""
+
 SMOOTHNESS = {"ncc": 1.0, "mse": 0.02, "mi": 0.5, "mind": 0.5}
 """Weights that suit each similarity with Adam, where only the energies make a field smooth."""
 
@@ -33,12 +39,18 @@ class OptimiseOptions(Options):
         description="local correlation; squared difference for equal contrasts; mutual information "
         "or self-similarity (MIND-SSC) for different ones",
     )
-    window: int = Field(7, ge=3, description="edge of the correlation window in voxels, odd")
-    bins: int = Field(32, ge=8, description="cells of the mutual information's histogram")
-    update_sigma: float = Field(
-        3.0, ge=0, description="Gaussian over each step's field, voxels of a level's finest axis"
+    window: tuple[int, ...] | None = Field(
+        None, description="edge of the correlation window in voxels, odd (2-D 7, 3-D 5)"
     )
-    total_sigma: float = Field(0.5, ge=0, description="Gaussian over the whole displacement, alike")
+    bins: int = Field(32, ge=8, description="cells of the mutual information's histogram")
+    update_sigma: tuple[float, ...] | None = Field(
+        None,
+        description="Gaussian over each step's field, voxels of a level's finest axis: one value, "
+        "or coarse to fine",
+    )
+    total_sigma: tuple[float, ...] | None = Field(
+        None, description="Gaussian over the whole displacement, alike"
+    )
     balance: float = Field(
         0.9,
         ge=0,

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from regtool.engine.optimisation.convergence import Convergence
 from regtool.engine.optimisation.objective import Objective
-from regtool.engine.optimisation.settings import Optimisation
+from regtool.engine.optimisation.settings import Optimisation, of_level
 from regtool.losses.smoothness import bending_energy, diffusion
 from regtool.spatial.smooth import gaussian
 from regtool.spatial.warp import pull_displaced
@@ -26,9 +26,7 @@ _SHORTER = 0.7
 Tick = Callable[[], None]
 
 
-def compositive(
-    u: Tensor, objective: Objective, settings: Optimisation, count: int, tick: Tick
-) -> Tensor:
+def compositive(u: Tensor, objective: Objective, count: int, tick: Tick) -> Tensor:
     """At most ``count`` steps ``u <- G(u(x + d) + d)`` downhill from ``u`` (B, ndim, *S).
 
     ``d`` is the negative gradient of the loss, smoothed by ``update_sigma`` and scaled so that its
@@ -38,6 +36,7 @@ def compositive(
 
     Source: Yushkevich et al. 2016 (greedy); Christensen et al. 1996 (fluid registration).
     """
+    settings = objective.settings
     stepper = Stepper(settings, objective.level.steps)
     watch = Convergence(settings.patience, settings.tolerance)
     best = Best(u)
@@ -103,8 +102,8 @@ class Stepper:
         self.share: Tensor | None = None
         self.before: Tensor | None = None
         self.steps = tuple(steps)
-        self.update_sigma = [settings.update_sigma / h for h in steps]
-        self.total_sigma = [settings.total_sigma / h for h in steps]
+        self.update_sigma = [of_level(settings.update_sigma) / h for h in steps]
+        self.total_sigma = [of_level(settings.total_sigma) / h for h in steps]
 
     def step(self, force: Tensor, metric: bool = True) -> Tensor:
         """The step downhill (B, ndim, *S), in voxels, for a force per voxel.

@@ -37,15 +37,15 @@ class Form(Protocol):
 def begin(start: Tensor, settings: Optimisation) -> Form:
     """The form that the settings ask for, beginning with a displacement."""
     if settings.symmetric:
-        return Symmetric(start, settings)
-    return (Compositive if settings.formulation == "compositive" else Adam)(start, settings)
+        return Symmetric(start)
+    return Compositive(start) if settings.formulation == "compositive" else Adam(start, settings)
 
 
 class Compositive:
     """A displacement that steps are composed with."""
 
-    def __init__(self, start: Tensor, settings: Optimisation) -> None:
-        self.u, self.settings = start, settings
+    def __init__(self, start: Tensor) -> None:
+        self.u = start
 
     def resize(self, shape: tuple[int, ...]) -> None:
         self.u = resize(self.u, shape)
@@ -54,7 +54,7 @@ class Compositive:
         self.u = compose(self.u, found)
 
     def descend(self, objective: Objective, count: int, tick: Tick) -> None:
-        self.u = compositive(self.u, objective, self.settings, count, tick)
+        self.u = compositive(self.u, objective, count, tick)
 
     def prediction(self, shape: tuple[int, ...]) -> Prediction:
         return Prediction(displacement=resize(self.u, shape))
@@ -63,8 +63,8 @@ class Compositive:
 class Symmetric:
     """Two displacements that meet half way; the start belongs to the moving half."""
 
-    def __init__(self, start: Tensor, settings: Optimisation) -> None:
-        self.halves, self.settings = Halves(torch.zeros_like(start), start), settings
+    def __init__(self, start: Tensor) -> None:
+        self.halves = Halves(torch.zeros_like(start), start)
 
     def resize(self, shape: tuple[int, ...]) -> None:
         self.halves = self.halves.resized(shape)
@@ -73,7 +73,7 @@ class Symmetric:
         self.halves.moving = compose(self.halves.moving, found)
 
     def descend(self, objective: Objective, count: int, tick: Tick) -> None:
-        self.halves = symmetric(self.halves, objective, self.settings, count, tick)
+        self.halves = symmetric(self.halves, objective, count, tick)
 
     def prediction(self, shape: tuple[int, ...]) -> Prediction:
         forth, back = self.halves.resized(shape).whole()

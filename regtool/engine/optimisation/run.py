@@ -41,7 +41,7 @@ def optimise(
                 if settings.convex:
                     form.search(convex_start(level))
             form.resize(size)
-            form.descend(Objective(level, settings), count, progress.tick)
+            form.descend(Objective(level, settings.at_level(number)), count, progress.tick)
             progress.finish(number)
             last = number + 1 == len(sizes)
             found = form.prediction(shape) if last or context.watched else None

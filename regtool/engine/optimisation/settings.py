@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Similarity = Literal["ncc", "mse", "mi", "mind"]
 Formulation = Literal["compositive", "displacement", "velocity"]
+PerLevel = float | tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,9 @@ class Optimisation:
     keep pace with those of strong force. ``smoothness`` and ``bending`` weight the diffusion and
     bending energies in all formulations; similarities are means over voxels.
 
+    ``window`` and the sigmas may be tuples, coarse to fine: the last value is the finest level's,
+    and levels coarser than those named take the first.
+
     ``iterations`` at most, coarse to fine; a level ends when its last ``patience`` iterations
     gained less than ``tolerance`` of what the level has gained so far. ``rate`` is the longest step
     of an iteration, or Adam's. ``labels`` and ``landmarks`` weight what labels and points pull
@@ -34,10 +38,10 @@ class Optimisation:
 
     formulation: Formulation = "compositive"
     similarity: Similarity = "ncc"
-    window: int = 7
+    window: int | tuple[int, ...] = 7
     bins: int = 32
-    update_sigma: float = 3.0
-    total_sigma: float = 0.5
+    update_sigma: PerLevel = 3.0
+    total_sigma: PerLevel = 0.5
     balance: float = 0.9
     smoothness: float = 0.0
     bending: float = 0.0
@@ -59,3 +63,20 @@ class Optimisation:
             raise ValueError("balance: from 0 to below 1")
         if not self.iterations:
             raise ValueError("iterations: at least one level")
+
+    def at_level(self, number: int) -> Optimisation:
+        """The same with what level ``number`` (0 the coarsest) takes of values given by level."""
+        above = len(self.iterations) - 1 - number
+        return replace(
+            self,
+            window=int(of_level(self.window, above)),
+            update_sigma=of_level(self.update_sigma, above),
+            total_sigma=of_level(self.total_sigma, above),
+        )
+
+
+def of_level(values: PerLevel, above: int = 0) -> float:
+    """The value of the level that is ``above`` levels coarser than the finest one."""
+    if not isinstance(values, tuple):
+        return values
+    return values[max(0, len(values) - 1 - above)]

@@ -9,7 +9,6 @@ from torch import Tensor
 from regtool.engine.optimisation.compositive import Best, Stepper, Tick
 from regtool.engine.optimisation.convergence import Convergence
 from regtool.engine.optimisation.objective import Objective, along
-from regtool.engine.optimisation.settings import Optimisation
 from regtool.spatial.compose import compose
 from regtool.spatial.invert import invert
 from regtool.spatial.resize import resize
@@ -33,13 +32,12 @@ class Halves:
         return compose(self.moving, back_fixed), compose(self.fixed, back_moving)
 
 
-def symmetric(
-    halves: Halves, objective: Objective, settings: Optimisation, count: int, tick: Tick
-) -> Halves:
+def symmetric(halves: Halves, objective: Objective, count: int, tick: Tick) -> Halves:
     """At most ``count`` steps of both halves, each as in ``compositive`` and half as long.
 
     Masks are warped with their images. Source: Avants et al. 2008 (SyN), with the forces of greedy.
     """
+    settings = objective.settings
     stepper = Stepper(settings, objective.level.steps)
     watch = Convergence(settings.patience, settings.tolerance)
     a, b = halves.fixed, halves.moving
