@@ -6,14 +6,21 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from regtool.api.train import Context, Pair, Prediction, StepOutput, integrate, warp
+from regtool.api.refine import Optimisation, optimise
+from regtool.api.train import Context, Pair, Prediction, Sample, StepOutput, integrate, warp
 from regtool_ldm_morph.earlier_run import finished_stages, frozen_parts, load_part
 from regtool_ldm_morph.encoder import LatentEncoder
 from regtool_ldm_morph.loss import HierarchicalLoss
 from regtool_ldm_morph.model import LDMMorph
 from regtool_ldm_morph.stage_diffusion import DiffusionTraining, encoder_state
+
+TEACHER = Optimisation(iterations=(60, 60, 15), tolerance=0.03)
+"""Instance optimisation as it is cheap enough for every batch."""
+
+_NEAR = 0.01
+"""Squared distance (voxels) below which the teacher's pull fades."""
 
 
 class RegistrationTraining(nn.Module):
@@ -45,6 +52,7 @@ class RegistrationStage:
         self.latent_loss = self.loss.latent_weight > 0
         self.second_look = float(settings.get("second_look", 0.0))  # absent in older runs
         self.exaggerate = float(settings.get("exaggerate", 0.0))
+        self.teacher = float(settings.get("teacher", 0.0))
         self.earlier_run: str | None = settings["earlier_run"]
 
     @property
@@ -81,6 +89,9 @@ class RegistrationStage:
         With probability ``second_look`` the batch is what a second pass would see: the moving
         images as the network itself warps them. With probability ``exaggerate`` they are warped
         away from the fixed ones instead, by a random part of the network's own answer backwards.
+        A positive ``teacher`` weights the distance (voxels) from what instance optimisation
+        finds for the batch: no labels either, but its fields are fluid where the energy of a
+        displacement or velocity keeps the network's short of the images.
         """
         assert isinstance(module, RegistrationTraining)
         moving, fixed = pair.moving.image, pair.fixed.image
@@ -97,7 +108,23 @@ class RegistrationStage:
         fixed_latent = found.latents.fixed if found.latents is not None else None
         u, field = found.displacement, found.field
         terms = self.loss.terms(u, moving, fixed, module.latent_encoder, fixed_latent, field)
+        if self.teacher > 0:
+            target = _taught(pair, moving, context)
+            apart = (u.float() - target).square().sum(1)
+            terms["teacher"] = self.teacher * apart.add(_NEAR).sqrt().mean()
         return StepOutput(terms, Prediction(displacement=u))
+
+
+def _taught(pair: Pair, moving: Tensor, context: Context) -> Tensor:
+    """What instance optimisation makes of a batch whose moving images may have been warped."""
+    fixed = Sample(pair.fixed.image, pair.fixed.spacing)
+    answer = optimise(
+        Pair(fixed, Sample(moving, pair.moving.spacing)),
+        TEACHER,
+        Context(context.generator, context.device),
+    )
+    assert answer.displacement is not None
+    return answer.displacement
 
 
 def _uniform(generator: torch.Generator) -> float:

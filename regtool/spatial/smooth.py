@@ -11,6 +11,12 @@ from torch import Tensor
 
 Border = Literal["nearest", "reflect"]
 
+_CACHE = 1 << 18
+"""Volumes of more voxels are filtered slab by slab."""
+
+_PLANES, _ROWS, _COLUMNS = 8, 48, 64
+"""Sizes of the blocks, measured on 165 x 208 x 168."""
+
 
 def gaussian(tensor: Tensor, sigma: float | Sequence[float], truncate: float = 4.0) -> Tensor:
     """Gaussian smoothing of (B, C, *S), border voxels repeated outside.
@@ -39,14 +45,74 @@ def separable_filter(tensor: Tensor, weights: Sequence[Sequence[float]], border:
 
     ``nearest`` repeats the border voxel, ``reflect`` mirrors at its centre (PyTorch's ``reflect``);
     kernels longer than the axis work. Each axis is one product with a banded matrix, which is
-    faster on CPU than 1-D convolutions and gives the border for free.
+    faster on CPU than 1-D convolutions and gives the border for free; volumes on the CPU go through
+    all three axes slab by slab, while a slab is in the cache.
     """
     x = tensor.to(torch.promote_types(tensor.dtype, torch.float32))
     with torch.autocast(x.device.type, enabled=False):  # autocast would multiply in half precision
+        learning = x.requires_grad and torch.is_grad_enabled()
+        if x.dim() == 5 and x.device.type == "cpu" and not learning and x[0, 0].numel() > _CACHE:
+            return _by_slabs(x, weights, border)
         for axis, taps in enumerate(weights, start=2):
             if len(taps) > 1 and x.shape[axis] > 1:
                 x = _along(x, axis, _matrix(x.shape[axis], taps, border).to(x))
     return x
+
+
+def _by_slabs(x: Tensor, weights: Sequence[Sequence[float]], border: Border) -> Tensor:
+    """All axes of (B, C, *S), a few planes of one channel at a time."""
+    bands = [_Band(n, taps, border, x) for n, taps in zip(x.shape[2:], weights, strict=True)]
+    out = torch.empty_like(x, memory_format=torch.contiguous_format)
+    planes = x.shape[2]
+    for source, target in zip(x.flatten(0, 1), out.flatten(0, 1), strict=True):
+        for start in range(0, planes, _PLANES):
+            stop = min(planes, start + _PLANES)
+            slab = bands[0].rows(source.reshape(planes, -1), start, stop)
+            slab = bands[1].along_rows(slab.reshape(stop - start, *x.shape[3:]))
+            target[start:stop] = bands[2].along_columns(slab)
+    return out
+
+
+class _Band:
+    """A banded matrix of which only blocks about the diagonal are multiplied with."""
+
+    def __init__(self, n: int, taps: Sequence[float], border: Border, like: Tensor) -> None:
+        self.n, self.still = n, len(taps) < 2 or n == 1
+        self.radius = min(n, len(taps) // 2)
+        self.matrix = like.new_empty(0) if self.still else _matrix(n, taps, border).to(like)
+
+    def rows(self, x: Tensor, start: int, stop: int) -> Tensor:
+        """Rows ``start`` to ``stop`` of the product with x (n, m)."""
+        if self.still:
+            return x[start:stop]
+        low, high = self._reach(start, stop)
+        return self.matrix[start:stop, low:high] @ x[low:high]
+
+    def along_rows(self, x: Tensor) -> Tensor:
+        """The product with each (n, m) of x (k, n, m)."""
+        if self.still:
+            return x
+        out = torch.empty_like(x)
+        for start in range(0, self.n, _ROWS):
+            stop = min(self.n, start + _ROWS)
+            low, high = self._reach(start, stop)
+            out[:, start:stop] = self.matrix[start:stop, low:high] @ x[:, low:high]
+        return out
+
+    def along_columns(self, x: Tensor) -> Tensor:
+        """The product with each (n,) of x (k, m, n)."""
+        if self.still:
+            return x
+        out = torch.empty_like(x)
+        for start in range(0, self.n, _COLUMNS):
+            stop = min(self.n, start + _COLUMNS)
+            low, high = self._reach(start, stop)
+            out[..., start:stop] = x[..., low:high] @ self.matrix[start:stop, low:high].T
+        return out
+
+    def _reach(self, start: int, stop: int) -> tuple[int, int]:
+        # Mirrored voxels lie no farther inside than those outside the other end of a kernel.
+        return max(0, start - self.radius), min(self.n, stop + self.radius)
 
 
 def _along(x: Tensor, axis: int, matrix: Tensor) -> Tensor:

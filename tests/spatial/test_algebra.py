@@ -13,7 +13,7 @@ from regtool.spatial.integrate import integrate
 from regtool.spatial.invert import invert
 from regtool.spatial.jacobian import jacobian_determinant
 from regtool.spatial.resize import resize, resize_image
-from regtool.spatial.smooth import gaussian, separable_filter
+from regtool.spatial.smooth import gaussian, gaussian_weights, separable_filter
 from regtool.spatial.warp import identity, warp
 
 
@@ -187,6 +187,26 @@ def test_gaussian_is_scipys(shape, sigma):
     ours = gaussian(x, sigma)[0, 0].numpy()
     expected = scipy.gaussian_filter(x[0, 0].numpy(), sigma, mode="nearest") if sigma else x[0, 0]
     np.testing.assert_allclose(ours, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("border", ["nearest", "reflect"])
+@pytest.mark.parametrize(
+    ("shape", "sigma"),
+    [
+        ((71, 97, 66), (1.5, 3.0, 0.4)),
+        ((3, 420, 431), (2.0, 0.0, 2.5)),
+        ((130, 50, 130), (30.0,) * 3),
+    ],
+)
+def test_a_large_volume_is_filtered_like_any_other(shape, sigma, border):
+    """Slab by slab on the CPU, and whole where a gradient is asked for."""
+    x = torch.randn(1, 2, *shape, generator=torch.Generator().manual_seed(5))
+    taps = [gaussian_weights(s, min(n - 1, int(4 * s))) if s else (1.0,)
+            for s, n in zip(sigma, shape, strict=True)]  # fmt: skip
+    found = separable_filter(x, taps, border)
+    whole = separable_filter(x.clone().requires_grad_(), taps, border)
+    assert whole.requires_grad and found.is_contiguous()
+    torch.testing.assert_close(found, whole.detach(), atol=2e-6, rtol=0)
 
 
 def test_gaussian_keeps_constants_and_takes_one_sigma_an_axis():
