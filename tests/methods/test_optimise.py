@@ -260,3 +260,37 @@ def test_dice_of_real_hearts_rises(shared_data):
         ).record  # fmt: skip
         gains.append(record["dice"]["after"]["mean"] - record["dice"]["before"]["mean"])
     assert np.mean(gains) > 0.1
+
+
+@pytest.mark.parametrize("shape", [(72, 80), (40, 48, 44)])
+@pytest.mark.parametrize("form", FORMS)
+def test_air_around_the_content_is_left_out(form, shape):
+    """The box of the content is computed as if it were all; the field goes on as at its border."""
+    low, high = (20, 22, 15)[: len(shape)], (44, 50, 33)[: len(shape)]
+    place = torch.zeros(1, 1, *shape)
+    place[(..., *(slice(a, b) for a, b in zip(low, high, strict=True)))] = 1
+    pair = pair_with(0.5 * wave(shape))
+    for side, sign in ((pair.fixed, 0.0), (pair.moving, 1.5)):
+        side.image = side.image * place
+        side.points = torch.tensor([[[a + 4.0 + sign for a in low]]])
+        side.mask = gaussian(place, 3.0)
+    box = tuple(slice(max(0, a - 8), b + 8) for a, b in zip(low, high, strict=True))
+    inside = Pair(*(Sample(s.image[(..., *box)], s.spacing, s.mask[(..., *box)],
+                           points=s.points - torch.tensor([b.start for b in box]))
+                    for s in (pair.fixed, pair.moving)))  # fmt: skip
+    more = {} if form == "symmetric" else {"landmarks": 0.5}
+    settings = Optimisation(iterations=(10, 5), **FORMS[form], **more)
+    seen: list[torch.Size] = []
+
+    def look(level, found):
+        seen.append(found.displacement.shape[2:])
+        return True
+
+    whole = optimise(pair, settings, context(preview=look))
+    part = optimise(inside, settings, context())
+    assert seen == [torch.Size(shape)] * 2
+    assert torch.equal(whole.displacement[(..., *box)], part.displacement)
+    assert (whole.inverse is None) == (part.inverse is None)
+    outermost = whole.displacement.movedim(2, 0)
+    assert torch.equal(outermost[0], outermost[box[0].start])
+    assert part.displacement.abs().max() > 0.02

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from regtool.engine.optimisation.content import Content
 from regtool.engine.optimisation.convex import convex_start
 from regtool.engine.optimisation.forms import begin
 from regtool.engine.optimisation.objective import Objective
@@ -24,9 +25,13 @@ def optimise(
     ``symmetric``, and velocity and inverse for the formulation ``velocity`` begun at zero.
     ``context.preview`` sees what there is after each level and may stop the optimisation;
     ``context.report`` counts iterations. Batch elements are optimised each by itself, but Adam
-    stops when they have converged together. Raises ValueError where labels or landmarks are asked
-    for and not there.
+    stops when they have converged together. Where both images are empty around their content, only
+    the box of the content is computed, and the field goes on as at its border. Raises ValueError
+    where labels or landmarks are asked for and not there.
     """
+    content = Content(pair)
+    if content.cuts:
+        pair, start = content.cut_pair(pair), None if start is None else content.cut(start)
     image = pair.fixed.image
     shape = tuple(image.shape[2:])
     sizes = shapes(shape, pair.fixed.spacing, len(settings.iterations))
@@ -45,10 +50,11 @@ def optimise(
             progress.finish(number)
             last = number + 1 == len(sizes)
             found = form.prediction(shape) if last or context.watched else None
+            found = content.extend(found) if found is not None and content.cuts else found
             if found is not None and not context.preview(number, found):
                 break
-        assert form is not None
-        return found if found is not None else form.prediction(shape)
+        assert found is not None
+        return found
 
 
 class _Progress:
