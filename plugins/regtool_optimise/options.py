@@ -9,7 +9,7 @@ from regtool.api import Field, Options
 PRESETS: dict[str, dict[str, Any]] = {
     "fast": {"iterations": (100, 60, 10), "tolerance": 0.03},
     "default": {"iterations": (100, 100, 40), "tolerance": 0.01},
-    "accurate": {"iterations": (200, 200, 100), "tolerance": 0.003, "symmetric": True},
+    "accurate": {"iterations": (200, 200, 100), "tolerance": 0.003},
 }
 """What ``preset`` stands for; other options go before it."""
 

@@ -12,6 +12,7 @@ from regtool.engine.optimisation.objective import Objective
 from regtool.engine.optimisation.pyramid import at_level, shapes, still
 from regtool.engine.optimisation.settings import Optimisation
 from regtool.plugins.exchange import Context, Pair, Prediction
+from regtool.spatial.repair import repair, scan_displacement
 from regtool.spatial.resize import resize
 
 
@@ -25,9 +26,10 @@ def optimise(
     ``symmetric``, and velocity and inverse for the formulation ``velocity`` begun at zero.
     ``context.preview`` sees what there is after each level and may stop the optimisation;
     ``context.report`` counts iterations. Batch elements are optimised each by itself, but Adam
-    stops when they have converged together. Where both images are empty around their content, only
-    the box of the content is computed, and the field goes on as at its border. Raises ValueError
-    where labels or landmarks are asked for and not there.
+    stops when they have converged together. The compositive answer has no fold (see
+    ``regtool.spatial.repair``), symmetric ones and Adam's may. Where both images are empty around
+    their content, only the box of the content is computed, and the field goes on as at its border.
+    Raises ValueError where labels or landmarks are asked for and not there.
     """
     content = Content(pair)
     if content.cuts:
@@ -36,6 +38,7 @@ def optimise(
     shape = tuple(image.shape[2:])
     sizes = shapes(shape, pair.fixed.spacing, len(settings.iterations))
     progress = _Progress(settings.iterations, context)
+    fluid = settings.formulation == "compositive" and not settings.symmetric
     form = None
     with torch.no_grad(), torch.autocast(image.device.type, enabled=False):
         for number, (size, count) in enumerate(zip(sizes, settings.iterations, strict=True)):
@@ -50,11 +53,21 @@ def optimise(
             progress.finish(number)
             last = number + 1 == len(sizes)
             found = form.prediction(shape) if last or context.watched else None
+            if found is not None and last and fluid:
+                _mend(found, pair.fixed.spacing)
             found = content.extend(found) if found is not None and content.cuts else found
             if found is not None and not context.preview(number, found):
                 break
         assert found is not None
         return found
+
+
+def _mend(found: Prediction, spacing: tuple[float, ...]) -> None:
+    """Unfold the few cells that small composed steps leave folded on a grid of voxels."""
+    u = found.displacement
+    assert u is not None
+    if scan_displacement(u).count:
+        found.displacement = repair(u, spacing).to(u)
 
 
 class _Progress:
