@@ -9,7 +9,7 @@ from torch import nn
 
 from regtool.api import Context, Pair, Prediction, UsageError
 from regtool.api.refine import Optimisation, optimise
-from regtool_optimise.options import PRESETS, SCALES, SMOOTHNESS, OptimiseOptions
+from regtool_optimise.options import FINER, PRESETS, SCALES, SMOOTHNESS, OptimiseOptions
 
 
 class Optimise(nn.Module):
@@ -30,6 +30,8 @@ def settings(options: OptimiseOptions, ndim: int) -> Optimisation:
     """
     given = {name: value for name, value in options if value is not None and name != "preset"}
     preset = SCALES[ndim] | PRESETS[options.preset]
+    if options.preset == "accurate":
+        preset |= FINER[ndim]
     if options.formulation != "compositive":
         preset |= {"symmetric": False, "rate": 0.1}
         preset["smoothness"] = 0.0 if options.bending else SMOOTHNESS[options.similarity]

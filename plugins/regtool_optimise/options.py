@@ -19,6 +19,9 @@ SCALES: dict[int, dict[str, Any]] = {
 }
 """Lengths that suit images of 2 and 3 axes; chosen on validation pairs, see docs/decisions.md."""
 
+FINER: dict[int, dict[str, Any]] = {2: {}, 3: {"total_sigma": (0.5, 0.4, 0.35)}}
+"""What the preset ``accurate`` has of its own: volumes gain detail, slices would lose Dice."""
+
 SMOOTHNESS = {"ncc": 1.0, "mse": 0.02, "mi": 0.5, "mind": 0.5}
 """Weights that suit each similarity with Adam, where only the energies make a field smooth."""
 
@@ -27,7 +30,7 @@ class OptimiseOptions(Options):
     """How a pair is optimised; what is not given follows from the preset."""
 
     preset: Literal["fast", "default", "accurate"] = Field(
-        "default", description="how much work: fast stops early, accurate also moves both images"
+        "default", description="how much work: fast stops early, accurate late and smooths less"
     )
     formulation: Literal["compositive", "displacement", "velocity"] = Field(
         "compositive",

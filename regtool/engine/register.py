@@ -38,7 +38,7 @@ from regtool.spatial.grid import Matrix
 
 log = logging.getLogger("regtool.engine")
 
-_NOISE = 1e-3
+_NOISE = 3e-3
 """A loss of local NCC up to this is interpolation, not a failed registration."""
 
 Report = Callable[[str, int, int], None]

@@ -10,11 +10,14 @@ import torch
 from ldm_morph_cases import preset
 from safetensors.torch import load_file, save_file
 
+from regtool.engine.optimisation.run import optimise
 from regtool.engine.training.checkpoint import load_checkpoint
 from regtool.engine.training.frozen import fingerprints
 from regtool.engine.training.run import TrainRequest, train
 from regtool.errors import UsageError
+from regtool.losses.smoothness import diffusion
 from regtool.plugins.exchange import Pair, Sample
+from regtool.spatial.integrate import integrate
 from regtool.spatial.warp import warp
 from regtool.testing.pairs import shifted_pair
 from regtool.testing.subject import context
@@ -24,8 +27,10 @@ from regtool_ldm_morph.autoencoder import Autoencoder
 from regtool_ldm_morph.critic import PatchCritic, adaptive_weight, hinge
 from regtool_ldm_morph.earlier_run import finished_stages
 from regtool_ldm_morph.lpips import LPIPS, load_lpips
+from regtool_ldm_morph.model import Answer
 from regtool_ldm_morph.presets import LDM_MORPH
 from regtool_ldm_morph.recipe import recipe
+from regtool_ldm_morph.stage_registration import TEACHER
 
 SMALL = (32, 48)
 """Not a multiple of 32 along x, so that every stage has to pad."""
@@ -114,6 +119,67 @@ def test_a_second_look_trains_on_what_the_network_warped():
         unwarped = recipe(plain)[-1].step(module, images, context()).terms
     assert float(looked["pixels"]) == pytest.approx(float(expected["pixels"]), rel=1e-5)
     assert float(looked["pixels"]) != pytest.approx(float(unwarped["pixels"]), rel=1e-2)
+
+
+def test_a_teacher_is_the_distance_from_instance_optimisation():
+    config = preset(teacher=2.0, noise="none")
+    module = start(recipe(config)[-1], config, chain(config, 1))
+    images = shifted_pair(SMALL, (1, -2))
+    with torch.no_grad():
+        terms = recipe(config)[-1].step(module, images, context()).terms
+        plain = recipe(preset(noise="none"))[-1].step(module, images, context()).terms
+        u = module.registrar.register(
+            images.moving.image, images.fixed.image, torch.Generator()
+        ).displacement
+    taught = optimise(images, TEACHER, context()).displacement
+    assert taught.abs().max() > 0.5
+    distance = (u - taught).norm(dim=1).mean()
+    assert float(terms["teacher"]) == pytest.approx(2 * float(distance), rel=0.05)
+    assert set(terms) == {*plain, "teacher"}
+    overfit(recipe(config)[-1], module, images, 40)
+    with torch.no_grad():
+        after = recipe(config)[-1].step(module, images, context()).terms["teacher"]
+    assert after < 0.8 * terms["teacher"]
+
+
+@pytest.mark.parametrize("direction", [1.0, -1.0])
+def test_exaggeration_warps_the_moving_images_away(direction, monkeypatch):
+    """The network answers with a constant velocity; the batch it is then given has moved back."""
+    config = preset(exaggerate=1.0, noise="none", integrate=4)
+    module = start(recipe(config)[-1], config, chain(config, 1))
+    images, seen = shifted_pair(SMALL, (1, -2)), []
+
+    def answer(moving, fixed, draw, noise="trained"):
+        seen.append(moving)
+        field = torch.full((1, 2, *SMALL), 2.0 * direction)
+        return Answer(field, field, None)
+
+    monkeypatch.setattr(module.registrar, "register", answer)
+    with torch.no_grad():
+        recipe(config)[-1].step(module, images, context())
+    draw = context().generator
+    _, share = (float(torch.rand((), generator=draw)) for _ in range(2))
+    back = torch.full((1, 2, *SMALL), -2.0 * direction * share)
+    torch.testing.assert_close(seen[1], warp(seen[0], back, padding="zeros"), atol=1e-4, rtol=0)
+
+
+def test_a_velocity_is_integrated_and_smoothed_itself():
+    config = preset(integrate=5, noise="none")
+    stage = recipe(config)[-1]
+    module = start(stage, config, chain(config, 1))
+    torch.nn.init.normal_(module.registrar.registration.head.convolution.weight, 0, 0.2)
+    module.eval()
+    images = shifted_pair(SMALL, (1, -2))
+    with torch.no_grad():
+        found = module.registrar.register(
+            images.moving.image, images.fixed.image, torch.Generator()
+        )
+        terms = stage.step(module, images, context()).terms
+    whole = integrate(found.field, 5)  # on the image alone; the network integrates its padding too
+    torch.testing.assert_close(found.displacement, whole, atol=2e-3, rtol=0)
+    assert (found.displacement - found.field).abs().max() > 1e-3
+    weight = config["training"]["smoothness"]
+    assert float(terms["smoothness"]) == pytest.approx(weight * float(diffusion(found.field)))
 
 
 def autoencoder_stage(**changes):
@@ -250,6 +316,10 @@ def test_a_run_of_three_stages_leaves_weights_with_the_hashes_of_its_frozen_part
 
     again = [*QUICK, "beta=0.8", f"earlier_run={tmp_path}"]
     second = train(request(tmp_path / "row", assignments=again))
+    weights = [*QUICK, f"earlier_run={result.weights}"]
+    third = train(request(tmp_path / "from_weights", assignments=weights))
+    halved = json.loads((third.weights / "config.json").read_text())["training"]["frozen"]
+    assert set(halved) == set(frozen)  # weights are kept in half precision
     config = json.loads((second.weights / "config.json").read_text())
     assert config["training"]["frozen"] == frozen
     assert str(tmp_path) not in json.dumps(config)
