@@ -8,8 +8,8 @@ from typing import Any
 from torch import nn
 
 from regtool.api import Context, Pair, Prediction, UsageError
-from regtool.api.refine import Optimisation, optimise
-from regtool_optimise.options import FINER, PRESETS, SCALES, SMOOTHNESS, OptimiseOptions
+from regtool.api.refine import LENGTHS, Optimisation, optimise
+from regtool_optimise.options import FINER, PRESETS, SMOOTHNESS, OptimiseOptions
 
 
 class Optimise(nn.Module):
@@ -29,7 +29,7 @@ def settings(options: OptimiseOptions, ndim: int) -> Optimisation:
     Raises ValueError where options exclude each other.
     """
     given = {name: value for name, value in options if value is not None and name != "preset"}
-    preset = SCALES[ndim] | PRESETS[options.preset]
+    preset = LENGTHS[ndim] | PRESETS[options.preset]
     if options.preset == "accurate":
         preset |= FINER[ndim]
     if options.formulation != "compositive":

@@ -13,12 +13,6 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 """What ``preset`` stands for; other options go before it."""
 
-SCALES: dict[int, dict[str, Any]] = {
-    2: {"window": 7, "update_sigma": 3.0, "total_sigma": 0.5},
-    3: {"window": 5, "update_sigma": (3.0, 2.0, 1.5), "total_sigma": 0.4},
-}
-"""Lengths that suit images of 2 and 3 axes; chosen on validation pairs, see docs/decisions.md."""
-
 FINER: dict[int, dict[str, Any]] = {2: {}, 3: {"total_sigma": (0.5, 0.4, 0.35)}}
 """What the preset ``accurate`` has of its own: volumes gain detail, slices would lose Dice."""
 
@@ -43,16 +37,19 @@ class OptimiseOptions(Options):
         "or self-similarity (MIND-SSC) for different ones",
     )
     window: tuple[int, ...] | None = Field(
-        None, description="edge of the correlation window in voxels, odd (2-D 7, 3-D 5)"
+        None,
+        min_length=1,
+        description="edge of the correlation window in voxels, odd (2-D 7, 3-D 5)",
     )
     bins: int = Field(32, ge=8, description="cells of the mutual information's histogram")
     update_sigma: tuple[float, ...] | None = Field(
         None,
+        min_length=1,
         description="Gaussian over each step's field, voxels of a level's finest axis: one value, "
         "or coarse to fine",
     )
     total_sigma: tuple[float, ...] | None = Field(
-        None, description="Gaussian over the whole displacement, alike"
+        None, min_length=1, description="Gaussian over the whole displacement, alike"
     )
     balance: float = Field(
         0.9,

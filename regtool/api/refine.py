@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from regtool.engine.optimisation.run import optimise
-from regtool.engine.optimisation.settings import Optimisation
+from regtool.engine.optimisation.settings import LENGTHS, Optimisation
 
-__all__ = ["Optimisation", "optimise"]
+__all__ = ["LENGTHS", "Optimisation", "optimise"]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from regtool.engine.device import choose_device, computing
 from regtool.engine.optimisation.run import optimise
-from regtool.engine.optimisation.settings import Optimisation
+from regtool.engine.optimisation.settings import LENGTHS, Optimisation
 from regtool.engine.registrar import SLICES_AT_ONCE
 from regtool.engine.request import Inputs, Request
 from regtool.plugins.description import native_preset
@@ -62,7 +62,7 @@ def refine(
         moving_mask=inputs.moving_mask,
     )
     device = choose_device(request.device)
-    settings = Optimisation(iterations=(count, count))
+    settings = Optimisation(**LENGTHS[ndim], iterations=(count, count))
     start = prepared.network_displacement(field)
     found = []
     with computing(device, torch.float32, request.threads):

@@ -13,8 +13,11 @@ from regtool.data.readers import open_data
 from regtool.engine.optimisation.pyramid import shapes
 from regtool.engine.optimisation.run import optimise
 from regtool.engine.optimisation.settings import Optimisation
+from regtool.errors import UsageError
 from regtool.imaging.volume import Volume
 from regtool.spatial.compose import compose
+from regtool.spatial.grid import Grid
+from regtool.spatial.repair import scan_displacement
 from regtool.spatial.smooth import gaussian
 from regtool.spatial.warp import sample, warp
 
@@ -294,3 +297,46 @@ def test_air_around_the_content_is_left_out(form, shape):
     outermost = whole.displacement.movedim(2, 0)
     assert torch.equal(outermost[0], outermost[box[0].start])
     assert part.displacement.abs().max() > 0.02
+
+
+def test_lengths_may_differ_from_level_to_level():
+    given = Optimisation(iterations=(5, 5, 5), window=(9, 5), update_sigma=(4.0, 3.0, 2.0, 1.0))
+    found = [given.at_level(number) for number in range(3)]
+    assert [level.window for level in found] == [9, 9, 5]
+    assert [level.update_sigma for level in found] == [3.0, 2.0, 1.0]
+    assert [level.total_sigma for level in found] == [0.5] * 3
+
+
+def test_balance_brings_regions_of_weak_contrast_along():
+    """Half of the image has a third of the contrast; both halves have moved."""
+    true = wave((64, 64))
+    pair = pair_with(true)
+    weaker = torch.where(torch.arange(64) < 32, 0.3, 1.0)
+    for side in (pair.fixed, pair.moving):
+        side.image = side.image * weaker
+
+    def left(balance: float) -> float:
+        settings = Optimisation(
+            similarity="mse", iterations=(30,), balance=balance, update_sigma=2.0, total_sigma=0.0
+        )
+        found = optimise(pair, settings, context()).displacement
+        return error(found[..., :28], true[..., :28])
+
+    assert left(0.9) < 0.75 * left(0.0)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_compositive_answer_never_folds(seed):
+    pair = pair_with(wave((24, 30, 28), 6.0, seed))
+    settings = Optimisation(iterations=(40, 40), update_sigma=0.8, total_sigma=0.0)
+    found = optimise(pair, settings, context()).displacement
+    assert scan_displacement(found).count == 0
+    assert found.abs().max() > 1
+
+
+@pytest.mark.parametrize("wrong", ["window=4", "balance=1", "update_sigma=-1", "iterations=0.5"])
+def test_options_that_make_no_sense_are_refused(wrong, tmp_path):
+    grid_image = Volume(np.random.default_rng(0).random((20, 20), np.float32), Grid(
+        (20, 20), (1.0, 1.0), (1.0, 0.0, 0.0, 1.0), (0.0, 0.0)))  # fmt: skip
+    with pytest.raises(UsageError):
+        regtool.register(grid_image, grid_image, "optimise", settings=[wrong])

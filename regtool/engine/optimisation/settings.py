@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 Similarity = Literal["ncc", "mse", "mi", "mind"]
 Formulation = Literal["compositive", "displacement", "velocity"]
 PerLevel = float | tuple[float, ...]
+
+LENGTHS: dict[int, dict[str, Any]] = {
+    2: {"window": 7, "update_sigma": 3.0, "total_sigma": 0.5},
+    3: {"window": 5, "update_sigma": (3.0, 2.0, 1.5), "total_sigma": 0.4},
+}
+"""Lengths that suit images of 2 and 3 axes; chosen on validation pairs, see docs/decisions.md."""
 
 
 @dataclass(frozen=True)
