@@ -112,8 +112,8 @@ def register(
             "--refine",
             min=1,
             metavar="[N]",
-            help="Then fit the result to this pair: at most N steps at half and at full resolution "
-            "(50 when N is left out).",
+            help="Then fit the result to this pair: at most N steps at a quarter, half and full "
+            "resolution (50 when N is left out).",
             show_default=False,
         ),
     ] = None,

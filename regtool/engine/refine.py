@@ -24,6 +24,9 @@ _PREPARATION = {
     "intensity": [{"kind": "percentile", "low": 0.1, "high": 99.9}],
 }
 
+LEVELS = 3
+"""Resolutions; a method's large motion may be wrong, too, so it does not begin at the finest."""
+
 Report = Callable[[int, int], None]
 
 
@@ -46,8 +49,8 @@ def refine(
 ) -> Refined:
     """Optimise a field (*S, ndim), LPS mm on the fixed grid, before ``affine``, for its pair.
 
-    At most ``request.refine`` compositive steps on local correlation at half the resolution, and as
-    many at the full one, slice by slice where ``slices`` is a tensor axis. The fixed image keeps
+    At most ``request.refine`` compositive steps on local correlation at a quarter of the
+    resolution, as many at half and at the full one, slice by slice where ``slices`` is a tensor axis. The fixed image keeps
     its own grid, so nothing is lost to resampling.
     """
     count = request.refine or 0
@@ -62,7 +65,7 @@ def refine(
         moving_mask=inputs.moving_mask,
     )
     device = choose_device(request.device)
-    settings = Optimisation(**LENGTHS[ndim], iterations=(count, count))
+    settings = Optimisation(**LENGTHS[ndim], iterations=(count,) * LEVELS)
     start = prepared.network_displacement(field)
     found = []
     with computing(device, torch.float32, request.threads):

@@ -26,7 +26,7 @@ class Request:
 
     Images, masks, labels and ``roi`` are paths or Volumes; points are paths or (N, ndim) arrays in
     LPS mm. ``slices`` is x, y or z of the fixed file. ``settings`` are the method's options.
-    ``refine``: at most so many steps of instance optimisation after the method, on each of two
+    ``refine``: at most so many steps of instance optimisation after the method, on each of three
     levels.
     """
 
