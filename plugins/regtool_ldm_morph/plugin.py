@@ -34,7 +34,7 @@ def regtool_method() -> Method:
                 anatomy="heart (short axis)",
                 modality="cine MR",
                 licence="CC-BY-NC-SA-4.0",
-                sha256="03ea4ef211bb6dfb677aaef9e4c1e7fd5ec1656e5c1c3c6bc0d02c21f60c4974",
+                sha256="08de7f4d567d30e82da177e6c24cbbd022acc7d2508f2f873f11f96f5ef55f23",
             ),
         ),
     )

@@ -50,8 +50,8 @@ def refine(
     """Optimise a field (*S, ndim), LPS mm on the fixed grid, before ``affine``, for its pair.
 
     At most ``request.refine`` compositive steps on local correlation at a quarter of the
-    resolution, as many at half and at the full one, slice by slice where ``slices`` is a tensor axis. The fixed image keeps
-    its own grid, so nothing is lost to resampling.
+    resolution, as many at half and at the full one, slice by slice where ``slices`` is a tensor
+    axis. The fixed image keeps its own grid, so nothing is lost to resampling.
     """
     count = request.refine or 0
     ndim = inputs.fixed.ndim if slices is None else 2
