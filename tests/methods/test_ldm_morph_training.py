@@ -167,16 +167,15 @@ def test_a_velocity_is_integrated_and_smoothed_itself():
     config = preset(integrate=5, noise="none")
     stage = recipe(config)[-1]
     module = start(stage, config, chain(config, 1))
-    torch.nn.init.normal_(module.registrar.registration.head.convolution.weight, 0, 0.2)
+    torch.nn.init.normal_(module.registrar.registration.head.convolution.weight, 0, 0.05)
     module.eval()
-    images = shifted_pair(SMALL, (1, -2))
+    images = shifted_pair((32, 64), (1, -2))  # nothing to pad
     with torch.no_grad():
         found = module.registrar.register(
             images.moving.image, images.fixed.image, torch.Generator()
         )
         terms = stage.step(module, images, context()).terms
-    whole = integrate(found.field, 5)  # on the image alone; the network integrates its padding too
-    torch.testing.assert_close(found.displacement, whole, atol=2e-3, rtol=0)
+    torch.testing.assert_close(found.displacement, integrate(found.field, 5))
     assert (found.displacement - found.field).abs().max() > 1e-3
     weight = config["training"]["smoothness"]
     assert float(terms["smoothness"]) == pytest.approx(weight * float(diffusion(found.field)))
