@@ -250,6 +250,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, nargs="+", help="tensor shape, 2 or 3 axes")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--only", default="", help="primitives whose name holds this")
     parser.add_argument("--seconds", type=float, default=2.0, help="repeat each form so long")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
@@ -266,6 +267,8 @@ def main() -> None:
         print(f"\n### {' x '.join(map(str, shape))}\n\n| primitive | form | ms | to ours | MiB | "
               "bound, ms | off |\n" + "|---" * 7 + "|")  # fmt: skip
         for name, forms in case.forms().items():
+            if given.only not in name:
+                continue
             bound = case.touched(name) * 4 * case.fixed.numel() / bandwidth
             ours, expected = None, None
             for form, call in forms.items():
