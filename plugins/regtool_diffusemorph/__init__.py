@@ -1,0 +1,1 @@
+"""DiffuseMorph as a regtool method."""
