@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from regtool.api import Method, hookimpl, native_preset
-
-_PREPARATION = {
-    "orientation": "LPS",  # the result does not depend on how the file stores its axes
-    "intensity": [{"kind": "percentile", "low": 0.1, "high": 99.9}],
-}
+from regtool.api import Method, hookimpl, instance_preset
 
 
 @hookimpl
@@ -22,5 +17,5 @@ def regtool_method() -> Method:
         model="regtool_optimise.model:build",
         options="regtool_optimise.options:OptimiseOptions",
         capabilities=frozenset({"inverse", "labels", "masks", "points", "previews"}),
-        presets={f"{n}d": native_preset(n, **_PREPARATION) for n in (2, 3)},
+        presets={f"{n}d": instance_preset(n) for n in (2, 3)},
     )

@@ -15,6 +15,7 @@ from regtool.plugins.description import (
     Method,
     Paper,
     WeightsRef,
+    instance_preset,
     native_preset,
 )
 from regtool.plugins.exchange import Context, Extra, Pair, Prediction, Sample
@@ -47,6 +48,7 @@ __all__ = [
     "UsageError",
     "WeightsRef",
     "hookimpl",
+    "instance_preset",
     "native_preset",
 ]
 

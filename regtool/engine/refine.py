@@ -14,15 +14,10 @@ from regtool.engine.optimisation.run import optimise
 from regtool.engine.optimisation.settings import LENGTHS, Optimisation
 from regtool.engine.registrar import SLICES_AT_ONCE
 from regtool.engine.request import Inputs, Request
-from regtool.plugins.description import native_preset
+from regtool.plugins.description import instance_preset
 from regtool.plugins.exchange import Context
 from regtool.prepare.pair import as_preparation, prepare_pair
 from regtool.spatial.grid import Matrix
-
-_PREPARATION = {
-    "orientation": "LPS",
-    "intensity": [{"kind": "percentile", "low": 0.1, "high": 99.9}],
-}
 
 LEVELS = 3
 """Resolutions; a method's large motion may be wrong, too, so it does not begin at the finest."""
@@ -35,8 +30,13 @@ class Refined:
     """The field afterwards, LPS mm on the fixed grid, and how far points moved in it."""
 
     field: NDArray[np.float32]
+    iterations: int
     moved_mm_mean: float
     moved_mm_max: float
+
+    def as_dict(self) -> dict[str, float]:
+        """The numbers as a plain mapping, ready for JSON."""
+        return {name: value for name, value in vars(self).items() if name != "field"}
 
 
 def refine(
@@ -58,7 +58,7 @@ def refine(
     prepared = prepare_pair(
         inputs.fixed,
         inputs.moving,
-        as_preparation(native_preset(ndim, **_PREPARATION)),
+        as_preparation(instance_preset(ndim)),
         slices=slices,
         initial=affine,
         fixed_mask=inputs.fixed_mask,
@@ -81,4 +81,4 @@ def refine(
             found.append(answer.displacement.cpu())
     better = prepared.world_field(torch.cat(found))
     moved = np.linalg.norm(better - field, axis=-1)
-    return Refined(better, float(moved.mean()), float(moved.max()))
+    return Refined(better, count, float(moved.mean()), float(moved.max()))

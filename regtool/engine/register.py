@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from dataclasses import field as default
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,7 @@ def _run(request: Request, registrar: Registrar | None, report: Report | None) -
     with clock("prepare"):
         prepared = _prepare(inputs, registrar, slices, initial)
     with clock("network"):
-        steps = None if report is None else (lambda done, total: report("register", done, total))
+        steps = None if report is None else partial(report, "register")
         prediction = registrar.predict(prepared, steps)
     with clock("field"):
         displacement = prediction.displacement
@@ -118,13 +119,9 @@ def _run(request: Request, registrar: Registrar | None, report: Report | None) -
     refined: dict[str, Any] | None = None
     if request.refine:
         with clock("refine"):
-            steps = None if report is None else (lambda done, total: report("refine", done, total))
+            steps = None if report is None else partial(report, "refine")
             better = refine(request, inputs, field_mm, affine, slices, steps)
-            refined = {
-                "iterations": request.refine,
-                "moved_mm_mean": better.moved_mm_mean,
-                "moved_mm_max": better.moved_mm_max,
-            }
+            refined = better.as_dict()
             field_mm = better.field
     repaired: dict[str, Any] | None = None
     if request.topology == "repair":

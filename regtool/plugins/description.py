@@ -89,3 +89,12 @@ def native_preset(ndim: int, **preparation: Any) -> dict[str, Any]:
         "network": {},
         "preparation": {"spacing": free, "size": free, "multiple": 1, **preparation},
     }
+
+
+def instance_preset(ndim: int) -> dict[str, Any]:
+    """The ``native_preset`` of instance optimisation, alone or after a method.
+
+    The result does not depend on how a file stores its axes, nor on a few bright voxels.
+    """
+    intensity = [{"kind": "percentile", "low": 0.1, "high": 99.9}]
+    return native_preset(ndim, orientation="LPS", intensity=intensity)

@@ -9,11 +9,13 @@ from torch import Tensor
 def central_difference(image: Tensor, axis: int) -> Tensor:
     """Derivative per voxel of ``image`` along tensor ``axis``, one-sided at both ends.
 
-    Same shape; zero along an axis of one voxel. As ``numpy.gradient``.
+    Same shape; zero along an axis of one voxel. As ``numpy.gradient``. Differentiable.
     """
     n = image.shape[axis]
     if n < 2:
         return torch.zeros_like(image)
+    if image.requires_grad and torch.is_grad_enabled():
+        return torch.gradient(image, dim=axis)[0]  # half as fast as what follows
     out = torch.empty_like(image)
     torch.sub(image.narrow(axis, 1, 1), image.narrow(axis, 0, 1), out=out.narrow(axis, 0, 1))
     torch.sub(

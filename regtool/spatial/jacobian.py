@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from regtool.spatial.derivative import central_difference
 from regtool.spatial.grid import Grid
 
 
@@ -39,7 +40,7 @@ def jacobian_determinant(
     if scheme == "forward":
         return _determinant(u, _forward)
     if torch.is_grad_enabled() and u.requires_grad:
-        return _determinant(u, _central)
+        return _determinant(u, central_difference)
     return _slab_by_slab(u)
 
 
@@ -118,13 +119,6 @@ def folds(determinant: Tensor, mask: Tensor | None = None, floor: float = 1e-3) 
     )
 
 
-def _central(x: Tensor, axis: int) -> Tensor:
-    n = x.shape[axis]
-    if n == 1:
-        return torch.zeros_like(x)
-    return torch.gradient(x, dim=axis)[0]
-
-
 def _forward(x: Tensor, axis: int) -> Tensor:
     for other in range(1, x.dim()):
         if other != axis and x.shape[other] > 1:
@@ -137,12 +131,12 @@ def _slab_by_slab(u: Tensor) -> Tensor:
     n, area = u.shape[2], max(1, u[0, 0, 0].numel())
     step = max(8, 2**19 // area)
     if step >= n or u.is_cuda:
-        return _determinant(u, _central)
+        return _determinant(u, central_difference)
     out = torch.empty_like(u[:, 0], memory_format=torch.contiguous_format)
     for start in range(0, n, step):
         stop = min(start + step, n)
         low, high = max(start - 1, 0), min(stop + 1, n)
-        part = _determinant(u[:, :, low:high], _central)
+        part = _determinant(u[:, :, low:high], central_difference)
         out[:, start:stop] = part[:, start - low : stop - low]
     return out
 

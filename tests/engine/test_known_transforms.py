@@ -30,12 +30,7 @@ from regtool.spatial.grid import Grid
 DIRECTIONS = ["identity", "flipped", "oblique", "permuted"]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def pair(fixed: Grid, moving: Grid, matrix: np.ndarray, size: float = 0.0) -> tuple[Volume, Volume]:

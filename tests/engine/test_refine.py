@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 from registration_cases import bend, body, make_grid, moved, points_of, transform
 
 import regtool
@@ -13,12 +12,7 @@ from regtool.imaging.volume import Volume
 DIRECTIONS = ["identity", "oblique", "permuted"]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def bent_pair(ndim: int, direction: str) -> tuple[Volume, Volume, np.ndarray]:

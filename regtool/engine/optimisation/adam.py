@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from regtool.engine.optimisation.compositive import Tick
-from regtool.engine.optimisation.convergence import Convergence
+from regtool.engine.optimisation.convergence import Best, Convergence, Tick
 from regtool.engine.optimisation.objective import Objective
 from regtool.engine.optimisation.settings import Optimisation
 from regtool.spatial.compose import compose
@@ -14,9 +13,6 @@ from regtool.spatial.integrate import integrate
 
 _BETAS = (0.9, 0.999)
 """Decay rates of the mean gradient and of its square."""
-
-_GAIN = 1e-6
-"""A smaller fall of the loss is rounding."""
 
 SQUARINGS = 6
 
@@ -38,7 +34,7 @@ def adam(
     because the first use of ``torch.optim`` imports PyTorch's compiler, which takes a second.
     """
     fields = field.detach().clone()
-    best, least = fields.clone(), float("inf")
+    best = Best(fields)
     mean, square = torch.zeros_like(fields), torch.zeros_like(fields)
     watch = Convergence(settings.patience, settings.tolerance)
     for step in range(1, count + 1):
@@ -46,19 +42,19 @@ def adam(
             value = _loss(fields.requires_grad_(True), objective, settings, base)
             (gradient,) = torch.autograd.grad(value, fields)
         fields = fields.detach()
-        if value.item() < least - _GAIN:
-            least = value.item()
-            best.copy_(fields)
+        value = value.detach()[None]
+        best.offer(value, fields)
         tick()
-        if watch.add(value.detach()[None]).all():
-            return best
+        if watch.add(value).all():
+            return best.fields[0]
         mean.lerp_(gradient, 1 - _BETAS[0])
         square.mul_(_BETAS[1]).addcmul_(gradient, gradient, value=1 - _BETAS[1])
         scale = (square / (1 - _BETAS[1] ** step)).sqrt_().add_(1e-8)
-        fields.addcdiv_(mean, scale, value=-settings.rate / (1 - _BETAS[0] ** step))
+        rate = settings.rate / (1 - _BETAS[0] ** step)
+        fields = fields.addcdiv(mean, scale, value=-rate)  # anew: the best is kept
     with torch.no_grad():
-        last = float(_loss(fields, objective, settings, base))
-        return fields if last < least - _GAIN else best
+        best.offer(_loss(fields, objective, settings, base)[None], fields)
+        return best.fields[0]
 
 
 def displacement(field: Tensor, settings: Optimisation, base: Tensor | None) -> Tensor:

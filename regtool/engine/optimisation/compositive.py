@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from regtool.engine.optimisation.convergence import Convergence
+from regtool.engine.optimisation.convergence import Best, Convergence, Tick
 from regtool.engine.optimisation.objective import Objective
 from regtool.engine.optimisation.settings import Optimisation, of_level
 from regtool.losses.smoothness import bending_energy, diffusion
 from regtool.spatial.smooth import gaussian
 from regtool.spatial.warp import pull_displaced
 
-_GAIN = 1e-6
-"""A smaller fall of the loss is rounding."""
-
 _AROUND = 2.0
 """Steps are balanced over this many times their own smoothing."""
 
 _SHORTER = 0.7
 """By what steps shrink after one that made the loss worse."""
-
-Tick = Callable[[], None]
 
 
 def compositive(u: Tensor, objective: Objective, count: int, tick: Tick) -> Tensor:
@@ -160,29 +155,6 @@ class Stepper:
         for axis in range(1, d.shape[1]):
             square.addcmul_(d[:, axis], d[:, axis], value=self.steps[axis] ** 2)
         return square
-
-
-class Best:
-    """Fields of the smallest loss so far, for each batch element."""
-
-    def __init__(self, *fields: Tensor) -> None:
-        self.fields = fields
-        self.values: Tensor | None = None
-
-    def offer(self, values: Tensor, *fields: Tensor) -> None:
-        """Keep ``fields`` where ``values`` (B,) are smaller by more than rounding."""
-        if self.values is None:
-            self.values, self.fields = values.clone(), fields
-            return
-        better = values < self.values - _GAIN
-        if better.all():
-            self.fields = fields
-        elif better.any():
-            chosen = better.view(-1, *[1] * (fields[0].dim() - 1))
-            self.fields = tuple(
-                torch.where(chosen, new, old) for new, old in zip(fields, self.fields, strict=True)
-            )
-        self.values = torch.where(better, values, self.values)
 
 
 def column(values: Tensor, like: Tensor) -> Tensor:

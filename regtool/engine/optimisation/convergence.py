@@ -1,9 +1,17 @@
-"""When a level has converged: the slope of the loss over a window of iterations."""
+"""When a level has converged, and the best field until then."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
+
+_GAIN = 1e-6
+"""A smaller fall of the loss is rounding."""
+
+Tick = Callable[[], None]
+"""Called after each iteration."""
 
 
 class Convergence:
@@ -32,3 +40,26 @@ class Convergence:
         slope = (at[:, None] * (stack - stack.mean(0))).sum(0) / at.square().sum()
         gained = (self.first - stack.amin(0)).clamp(min=0)
         return -slope * self.window <= self.tolerance * gained
+
+
+class Best:
+    """Fields of the smallest loss so far, for each batch element."""
+
+    def __init__(self, *fields: Tensor) -> None:
+        self.fields = fields
+        self.values: Tensor | None = None
+
+    def offer(self, values: Tensor, *fields: Tensor) -> None:
+        """Keep ``fields`` where ``values`` (B,) are smaller by more than rounding."""
+        if self.values is None:
+            self.values, self.fields = values.clone(), fields
+            return
+        better = values < self.values - _GAIN
+        if better.all():
+            self.fields = fields
+        elif better.any():
+            chosen = better.view(-1, *[1] * (fields[0].dim() - 1))
+            self.fields = tuple(
+                torch.where(chosen, new, old) for new, old in zip(fields, self.fields, strict=True)
+            )
+        self.values = torch.where(better, values, self.values)

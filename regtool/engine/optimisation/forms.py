@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from regtool.engine.optimisation import adam
-from regtool.engine.optimisation.compositive import Tick, compositive
+from regtool.engine.optimisation.compositive import compositive
+from regtool.engine.optimisation.convergence import Tick
 from regtool.engine.optimisation.objective import Objective
 from regtool.engine.optimisation.settings import Optimisation
 from regtool.engine.optimisation.symmetric import Halves, symmetric

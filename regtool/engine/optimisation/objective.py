@@ -11,7 +11,7 @@ from regtool.engine.optimisation.pyramid import Level
 from regtool.engine.optimisation.settings import Optimisation
 from regtool.losses.dice import one_hot, soft_dice
 from regtool.losses.mind import mind_ssc
-from regtool.losses.mse import mse
+from regtool.losses.mse import mse, mse_gradient
 from regtool.losses.mutual_information import mutual_information, mutual_information_gradient
 from regtool.losses.ncc import local_ncc, local_ncc_gradient
 from regtool.losses.smoothness import bending_energy, diffusion
@@ -67,7 +67,7 @@ class Objective:
             return local_ncc_gradient(fixed, warped, window, weight, eps=_FLAT, neutral=True)
         if kind == "mi":
             return mutual_information_gradient(fixed, warped, self.settings.bins, weight)
-        return _mse_gradient(fixed, warped, weight)
+        return mse_gradient(fixed, warped, weight)
 
     def weight(self, u: Tensor) -> Tensor | None:
         """The fixed mask times the warped moving one, (B, 1, *S)."""
@@ -155,31 +155,12 @@ def _as_is(image: Tensor) -> Tensor:
     return image
 
 
-def _mse_gradient(fixed: Tensor, warped: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:
-    difference = warped - fixed
-    axes = tuple(range(1, fixed.dim()))
-    shape = (-1, *[1] * (fixed.dim() - 1))
-    if weight is None:
-        count = float(fixed[0].numel())
-        return difference.square().sum(axes) / count, difference * (2 / count)
-    weight = weight.expand_as(difference)
-    total = weight.sum(axes).clamp(min=1e-6)
-    pull = difference * weight
-    return (pull * difference).sum(axes) / total, pull * (2 / total.view(shape))
-
-
 def _spread(vectors: Tensor, points: Tensor, like: Tensor) -> Tensor:
-    """Vectors (B, ndim, N) at voxel coordinates (B, N, ndim), added onto a grid linearly."""
-    at = points.to(like)
-    out = torch.zeros_like(like)
-    flat = out.flatten(2)
-    shape = like.shape[2:]
-    base = at.floor()
-    for corner in torch.cartesian_prod(*[torch.arange(2)] * len(shape)).reshape(-1, len(shape)):
-        place = base + corner.to(at)
-        weight = (1 - (at - place).abs()).clamp(min=0).prod(-1)
-        index = torch.zeros(at.shape[:2], dtype=torch.int64, device=like.device)
-        for axis, n in enumerate(shape):
-            index = index * n + place[..., axis].long().clamp(0, n - 1)
-        flat.scatter_add_(2, index[:, None].expand_as(vectors), vectors * weight[:, None])
-    return out
+    """Vectors (B, ndim, N) at voxel coordinates (B, N, ndim), added onto a grid linearly.
+
+    The adjoint of sampling at these points.
+    """
+    with torch.enable_grad():
+        field = torch.zeros_like(like, requires_grad=True)
+        read = sample(field, points.to(like).transpose(1, 2))
+        return torch.autograd.grad(read, field, vectors)[0]

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from regtool.engine.optimisation.compositive import Best, Stepper, Tick
-from regtool.engine.optimisation.convergence import Convergence
+from regtool.engine.optimisation.compositive import Stepper
+from regtool.engine.optimisation.convergence import Best, Convergence, Tick
 from regtool.engine.optimisation.objective import Objective, along
 from regtool.spatial.compose import compose
 from regtool.spatial.invert import invert
