@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
+
+from regtool.metrics.indexing import enumerate_labels, label_pair
 
 
 def dice(
@@ -18,14 +19,13 @@ def dice(
     of either map. A label that is empty in both is left out (not 1, not 0: METHODS 2.5); one that
     is empty in a single map scores 0. Raises ValueError when the shapes differ.
     """
-    a, b = _pair(fixed, moving)
-    values, index = np.unique(np.concatenate([a.reshape(-1), b.reshape(-1)]), return_inverse=True)
-    index = index.reshape(-1)
-    first, second = index[: a.size], index[a.size :]
+    a, b = label_pair(fixed, moving)
+    values, first, second = enumerate_labels(a, b)
+    first, second = first.ravel(), second.ravel()
     in_a = np.bincount(first, minlength=len(values))
     in_b = np.bincount(second, minlength=len(values))
     both = np.bincount(first[first == second], minlength=len(values))
-    rank = {int(v): i for i, v in enumerate(values)}
+    rank = {v: i for i, v in enumerate(values)}
     wanted = [v for v in rank if v != 0] if labels is None else [int(v) for v in labels]
     return {
         v: float(2 * both[rank[v]] / (in_a[rank[v]] + in_b[rank[v]])) for v in wanted if v in rank
@@ -36,7 +36,7 @@ def dice_groups(
     fixed: ArrayLike, moving: ArrayLike, groups: Mapping[str, Iterable[int]]
 ) -> dict[str, float]:
     """Dice of unions of labels, by name: ``{"LV": (2, 3)}``. Groups empty in both are left out."""
-    a, b = _pair(fixed, moving)
+    a, b = label_pair(fixed, moving)
     scores: dict[str, float] = {}
     for name, members in groups.items():
         wanted = list(members)
@@ -44,10 +44,3 @@ def dice_groups(
         if 1 in score:
             scores[name] = score[1]
     return scores
-
-
-def _pair(fixed: ArrayLike, moving: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
-    a, b = np.asarray(fixed), np.asarray(moving)
-    if a.shape != b.shape:
-        raise ValueError(f"label maps of different shapes: {a.shape} and {b.shape}")
-    return a, b

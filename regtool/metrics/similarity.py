@@ -26,6 +26,19 @@ def mse(fixed: ArrayLike, moving: ArrayLike, mask: ArrayLike | None = None) -> f
     return float(np.mean((a - b) ** 2))
 
 
+def nmse(fixed: ArrayLike, moving: ArrayLike, mask: ArrayLike | None = None) -> float:
+    """``sum (fixed - moving)^2 / sum fixed^2`` over all voxels (of the mask); 0 is perfect.
+
+    DiffuseMorph's definition (METHODS 3.6), which depends on where zero lies: shifting both images
+    changes it. Infinite when the fixed image is zero and the other is not.
+    """
+    a, b = _values(fixed, moving, mask)
+    error, power = float((a - b) @ (a - b)), float(a @ a)
+    if power == 0:
+        return 0.0 if error == 0 else math.inf
+    return error / power
+
+
 def psnr(
     fixed: ArrayLike,
     moving: ArrayLike,
