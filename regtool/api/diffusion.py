@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from regtool.diffusion.schedule import NoiseSchedule, add_noise
-from regtool.diffusion.steps import ddim_inversion, ddim_step, ddpm_step, predicted_clean
+from regtool.diffusion.steps import (
+    ddim_inversion,
+    ddim_step,
+    ddpm_step,
+    predicted_clean,
+    respaced,
+    respaced_step,
+)
 
 __all__ = [
     "NoiseSchedule",
@@ -12,4 +19,6 @@ __all__ = [
     "ddim_step",
     "ddpm_step",
     "predicted_clean",
+    "respaced",
+    "respaced_step",
 ]

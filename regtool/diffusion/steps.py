@@ -69,3 +69,44 @@ def ddim_inversion(
         noise = predict(sample, max(level - 1, 0))
         sample = ddim_step(schedule, sample, noise, level - 1, level)
     return sample
+
+
+def respaced(start: int, steps: int) -> list[tuple[int, int]]:
+    """Pairs (from, to) of ``steps`` evenly spaced levels below ``start``, down to the clean one.
+
+    The first is ``start - 1`` and the last 0, which leads to -1; as many unit steps as there are
+    levels where ``steps`` is at least ``start``. Raises ValueError below one.
+    """
+    if start < 1 or steps < 1:
+        raise ValueError(f"start {start} and steps {steps} must be at least 1")
+    count = min(start, steps)
+    last = start - 1
+    levels = [round(last - last * k / max(1, count - 1)) for k in range(count)]
+    return list(zip(levels, [*levels[1:], -1], strict=True))
+
+
+def respaced_step(
+    schedule: NoiseSchedule,
+    noisy: Tensor,
+    noise: Tensor,
+    t: int,
+    to: int,
+    fresh: Tensor,
+    bound: float | None = None,
+) -> Tensor:
+    """One ancestral step from ``t`` to a lower ``to``, -1 for the clean end, with any stride.
+
+    The posterior of Ho et al. (NeurIPS 2020, equation 7) for the levels that are visited only, as
+    Nichol and Dhariwal respace it (ICML 2021); ``to = t - 1`` is DDPM's own step. ``fresh`` is
+    standard normal noise of the shape of ``noisy`` (or a batch of one); the last step adds none.
+    ``bound`` clamps the clean estimate to [-bound, bound].
+    """
+    here, there = schedule.level(t), schedule.level(to)
+    clean = predicted_clean(schedule, noisy, noise, t)
+    if bound is not None:
+        clean = clean.clamp(-bound, bound)
+    signal = here / there  # alpha of the stride
+    from_clean = there**0.5 * (1 - signal) / (1 - here)
+    from_noisy = signal**0.5 * (1 - there) / (1 - here)
+    spread = ((1 - there) / (1 - here) * (1 - signal)) ** 0.5
+    return from_clean * clean + from_noisy * noisy + spread * fresh

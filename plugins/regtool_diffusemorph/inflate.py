@@ -1,0 +1,41 @@
+"""Starting the 3-D networks from 2-D ones of the same form that were trained on slices."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+_MIDDLE = (0.0, 1.0, 0.0)
+_HALVING = (0.25, 0.5, 0.25)
+_DOUBLING = (0.5, 1.0, 0.5)
+
+
+@torch.no_grad()
+def inflate(flat: nn.Module, solid: nn.Module) -> None:
+    """Copy the weights of ``flat`` (2-D) into ``solid`` (3-D), which has the same names.
+
+    Kernels become the middle slice of solid ones. Those that halve are spread over three slices,
+    since they see every other slice only; transposed ones interpolate between slices. The output
+    for z, which the 2-D head lacks, keeps what ``solid`` has. The idea of inflating 2-D networks is
+    Carreira and Zisserman's (CVPR 2017).
+    """
+    source = dict(flat.named_parameters())
+    for name, part in solid.named_modules():
+        for kind, target in part.named_parameters(prefix=name, recurse=False):
+            _copy(source[kind], target, _taps(part))
+
+
+def _taps(part: nn.Module) -> tuple[float, ...]:
+    if isinstance(part, nn.ConvTranspose3d):
+        return _DOUBLING
+    if isinstance(part, nn.Conv3d):
+        return (1.0,) if part.kernel_size[0] == 1 else _HALVING if part.stride[0] == 2 else _MIDDLE
+    return ()
+
+
+def _copy(flat: Tensor, solid: Tensor, taps: tuple[float, ...]) -> None:
+    first = solid.shape[0] - flat.shape[0]  # 1 for the head: z comes first
+    if solid.dim() == flat.dim():
+        solid[first:] = flat
+        return
+    solid[first:] = flat[:, :, None] * solid.new_tensor(taps)[:, None, None]

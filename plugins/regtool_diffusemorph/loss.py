@@ -1,0 +1,109 @@
+"""One training step: the noise of the fixed image, and the registration it leads to, together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from regtool.api.diffusion import add_noise
+from regtool.api.losses import local_ncc, mse
+from regtool.api.train import Context, Pair, Prediction, StepOutput, diffusion, warp
+from regtool_diffusemorph.images import prepared
+from regtool_diffusemorph.model import SCHEDULE, DiffuseMorph
+
+SIMILARITIES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "ncc": partial(local_ncc, window=9),
+    "mse": mse,
+}
+
+LOW = 200
+"""Steps below this one are those a synthetic image passes through."""
+
+_STILL_SHARE = 0.25
+
+
+@dataclass
+class Draw:
+    """For each example of a batch: its step, its noise, and whether it has none at all."""
+
+    t: Tensor
+    noise: Tensor
+    clean: Tensor
+
+
+class JointLoss:
+    """``noise error + lambda (similarity + smoothness R(u))`` (Kim et al. 2022, equations 5 to 8).
+
+    The registration's gradient flows into the score network through the predicted noise. The paper
+    has steps uniform over the schedule, local correlation and nothing else. The rest helps short
+    trainings, all off in the preset ``paper``: ``clean`` is the share of examples that are as
+    registration has them (t = 0, no noise, no noise error); ``focus`` the share of the others
+    whose step is below 200, where synthetic images begin; ``second_look`` how often a batch is what
+    a second pass would see; ``still`` weights the mean square (voxels) of the field that comes from
+    no noise at all, so that eta = 0 stands still.
+    """
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self.similarity = SIMILARITIES[settings["similarity"]]
+        self.weight = float(settings["lambda"])
+        self.smoothness = float(settings["smoothness"])
+        self.clean, self.focus = float(settings["clean"]), float(settings["focus"])
+        self.second_look, self.still = float(settings["second_look"]), float(settings["still"])
+
+    def __call__(self, module: nn.Module, pair: Pair, context: Context) -> StepOutput:
+        """The terms for one batch of images (B, 1, *S) in [0, 1]."""
+        assert isinstance(module, DiffuseMorph)
+        fixed, moving, draw = pair.fixed.image, pair.moving.image, context.generator
+        if self.second_look > 0 and _uniform(draw, 1) < self.second_look:
+            with torch.no_grad():
+                _, u = module.looks(moving, fixed, 1)
+                moving = warp(moving, u, padding="zeros")
+        (m, f), crop = prepared(moving, fixed)
+        drawn = self.draw(f, draw)
+        noisy = ~drawn.clean.reshape(-1, *[1] * (f.dim() - 1))
+        state = torch.where(noisy, add_noise(SCHEDULE, f, drawn.noise, drawn.t), f)
+        found = module.noise(m, f, state, drawn.t)
+        u, field = module.deform(m, found)
+        terms = {
+            "noise": _masked_error(found, drawn.noise, noisy),
+            "similarity": self.weight * self.similarity(fixed, warp(moving, crop(u))),
+            "smoothness": self.weight * self.smoothness * diffusion(crop(field)),
+        }
+        if self.still > 0:
+            terms["still"] = self.still * _from_no_noise(module, m, draw)
+        return StepOutput(terms, Prediction(displacement=crop(u)))
+
+    def draw(self, fixed: Tensor, generator: torch.Generator) -> Draw:
+        """Steps and noise for a batch like ``fixed`` (B, 1, *S)."""
+        count, device = fixed.shape[0], fixed.device
+        random = torch.rand((3, count), generator=generator, device=device)
+        most = torch.where(random[1] < self.focus, LOW, SCHEDULE.steps)
+        clean = random[0] < self.clean
+        t = (random[2] * most).long().clamp(max=SCHEDULE.steps - 1)
+        noise = torch.randn(fixed.shape, generator=generator, device=device)
+        return Draw(torch.where(clean, 0, t), noise, clean)
+
+
+def _masked_error(found: Tensor, noise: Tensor, noisy: Tensor) -> Tensor:
+    """Mean squared error over the examples that have noise; 0 without any."""
+    error = (found - noise).square() * noisy
+    return error.sum() / (noisy.sum() * found[0].numel()).clamp(min=1)
+
+
+def _from_no_noise(module: DiffuseMorph, moving: Tensor, generator: torch.Generator) -> Tensor:
+    """Mean square of the field at eta = 0, over a quarter of the examples."""
+    chosen = _uniform(generator, len(moving)) < _STILL_SHARE
+    if not bool(chosen.any()):
+        return moving.new_zeros(())
+    part = moving[chosen]
+    field = module.deform(part, torch.zeros_like(part))[1]
+    return field.square().mean() * (len(part) / (_STILL_SHARE * len(moving)))
+
+
+def _uniform(generator: torch.Generator, count: int) -> Tensor:
+    return torch.rand(count, generator=generator, device=generator.device)
