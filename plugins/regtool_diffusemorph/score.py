@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from regtool_diffusemorph.blocks import (
     ATTENTION,
+    Layer,
     ResidualBlock,
     TimeEmbedding,
-    Layer,
     convolution,
     double,
 )
@@ -21,9 +21,9 @@ class ScoreNetwork(nn.Module):
     """A U-Net with one residual block a level on the way down and two on the way up.
 
     Input (B, 3, *S): moving, fixed and noisy fixed image in [-1, 1], sizes divisible by
-    2 ** (levels - 1); output (B, 1, *S), the noise. Widths are ``width`` times ``factors``. Attention
-    is in the first middle block only, as in the release, whose settings for other places are never
-    reached (METHODS 3.2).
+    2 ** (levels - 1); output (B, 1, *S), the noise. Widths are ``width`` times ``factors``.
+    Attention is in the first middle block only, as in the release, whose settings for other places
+    are never reached.
     """
 
     def __init__(
