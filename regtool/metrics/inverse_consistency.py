@@ -62,5 +62,7 @@ def _errors(first: Tensor, second: Tensor, spacing: Tensor) -> Tensor:
         index = torch.arange(n, dtype=first.dtype).reshape(-1, *(1,) * (first.dim() - 3 - axis))
         place = index + first[0, axis]
         stays &= (place >= 0) & (place <= n - 1)
-    residual = compose(second, first)[0][:, stays].double()
-    return (residual * spacing[:, None]).norm(dim=0)
+    squared = torch.zeros(first.shape[2:], dtype=torch.float64)
+    for residual, mm in zip(compose(second, first)[0], spacing, strict=True):
+        squared += (residual.double() * mm).square()
+    return squared.sqrt()[stays]

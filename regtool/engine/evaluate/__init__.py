@@ -1,0 +1,1 @@
+"""How well registrations did: from records and their files to numbers."""

@@ -1,0 +1,96 @@
+"""Overlap and surface distances of the structures of a registration."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regtool.engine.device import choose_device
+from regtool.engine.evaluate.measures import Numbers
+from regtool.engine.evaluate.registered import Registered
+from regtool.engine.evaluate.settings import OVERLAP, Settings
+from regtool.errors import GeometryError, InputError
+from regtool.imaging.reading import read_labels
+from regtool.imaging.resample import resample
+from regtool.imaging.volume import Volume
+from regtool.metrics.dice import dice_groups
+from regtool.metrics.indexing import enumerate_labels
+from regtool.metrics.regions import Structures
+from regtool.metrics.surface import group_surfaces
+
+
+def measure_overlap(pair: Registered, settings: Settings, numbers: Numbers) -> None:
+    """Dice, HD95 and surface Dice of every structure, and their means.
+
+    The labels of the moving image are resampled once, through the whole chain. Structures that are
+    empty in both maps do not count (METHODS 2.5); where one map lacks a structure, Dice and surface
+    Dice are 0 and the distance is infinite, and left out of the mean.
+    """
+    if not any(settings.wants(name) for name in OVERLAP):
+        return
+    one, other = (pair.companion(name) for name in ("fixed_labels", "moving_labels"))
+    if one is None or other is None:
+        if settings.demands(OVERLAP):
+            raise InputError(f"{pair.path}: give --fixed-labels and --moving-labels to compare")
+        return
+    fixed, moving = (read_labels(file) for file in (one, other))
+    for volume in (fixed, moving):
+        if volume.ndim != pair.grid.ndim:
+            raise GeometryError(
+                f"{volume.name}: is {volume.ndim}-D, {pair.path} {pair.grid.ndim}-D"
+            )
+    target = fixed.array
+    if not fixed.grid.same_as(pair.grid):
+        numbers.notes.append(f"{fixed.name}: not on the grid of the fixed image; read as nearest")
+        target = resample(fixed, pair.grid, interpolation="nearest")
+    structures = _structures(target, moving, settings)
+    device = choose_device(settings.device)
+    how = settings.label_interpolation
+    before = resample(moving, pair.grid, interpolation=how, device=device)
+    after = resample(moving, pair.grid, pair.chain, how, device=device)
+    for found, labels in ((numbers.before, before), (numbers.after, after)):
+        found |= _scores(target, labels, pair.grid.spacing[::-1], structures, settings)
+    numbers.details["labels"] = {
+        "fixed": str(one), "moving": str(other), "interpolation": how,
+        "structures": {name: list(members) for name, members in structures.items()},
+    }  # fmt: skip
+    missing = [n for n in structures if np.isinf(numbers.after.get(f"hd95:{n}", 0.0))]
+    if missing:
+        numbers.notes.append(f"in one map only: {', '.join(missing)}; mean HD95 leaves them out")
+
+
+def _structures(fixed: NDArray[Any], moving: Volume, settings: Settings) -> Structures:
+    """The structures asked for, or every label that is there."""
+    if settings.structures is not None:
+        return settings.structures
+    values = {v for x in (fixed, moving.array) for v in enumerate_labels(x, x)[0] if v != 0}
+    return {settings.names.get(v, str(v)): (v,) for v in sorted(values)}
+
+
+def _scores(
+    fixed: NDArray[Any],
+    moving: NDArray[Any],
+    spacing: tuple[float, ...],
+    structures: Structures,
+    settings: Settings,
+) -> dict[str, float]:
+    found: dict[str, dict[str, float]] = {}
+    if settings.wants("dice"):
+        found["dice"] = dice_groups(fixed, moving, structures)
+    if settings.wants("hd95") or settings.wants("surface_dice"):
+        surfaces = group_surfaces(fixed, moving, spacing, structures)
+        if settings.wants("hd95"):
+            found["hd95"] = {name: s.hausdorff(95.0) for name, s in surfaces.items()}
+        if settings.wants("surface_dice"):
+            found["surface_dice"] = {
+                name: s.surface_dice(settings.tolerance) for name, s in surfaces.items()
+            }
+    scores: dict[str, float] = {}
+    for metric, values in found.items():
+        finite = [v for v in values.values() if np.isfinite(v)]
+        if finite:
+            scores[metric] = float(np.mean(finite))
+        scores |= {f"{metric}:{name}": value for name, value in values.items()}
+    return scores
