@@ -1,0 +1,147 @@
+"""From written records to what reports show: the files of a pair, the rows of a cohort."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regtool.errors import InputError
+from regtool.imaging.reading import read_image, read_labels, read_mask
+from regtool.imaging.resample import resample
+from regtool.imaging.transforms import Transform, read_affine, read_field
+from regtool.imaging.volume import Volume
+from regtool.record import SUFFIX, output_path, read_record, sha256
+from regtool.report.view import ExtraView, PairView
+from regtool.spatial.grid import Grid
+
+_WARPED, _FIELD, _AFFINE = "Warped.nii.gz", "1Warp.nii.gz", "0GenericAffine.mat"
+_LABELS = "WarpedLabels.nii.gz"
+_NO_EXTRA = {_WARPED, _FIELD, _LABELS, "1InverseWarp.nii.gz", "InverseWarped.nii.gz"}
+
+
+def pair_view_from(
+    record_path: str | Path,
+    *,
+    fixed: Volume | None = None,
+    moving: Volume | None = None,
+    fixed_labels: Volume | None = None,
+    moving_labels: Volume | None = None,
+    fixed_mask: Volume | None = None,
+) -> PairView:
+    """Read what a record lists and put it on the fixed grid.
+
+    Inputs are read from the paths in the record (as given, or beside the record) unless they are
+    handed over, as they must be when a registration got them in memory. Every file that is read
+    must still have the hash that the record holds.
+    Raises InputError when the record or a file is missing, unreadable or changed since.
+    """
+    record = read_record(record_path)
+    fixed = fixed or read_image(_input(record_path, record, "fixed"))
+    moving = moving or read_image(_input(record_path, record, "moving"))
+    fixed_labels = fixed_labels or _companion(record_path, record, "fixed_labels", read_labels)
+    moving_labels = moving_labels or _companion(record_path, record, "moving_labels", read_labels)
+    fixed_mask = fixed_mask or _companion(record_path, record, "fixed_mask", read_mask)
+    grid = fixed.grid
+    field, field_grid = read_field(_output(record_path, record, _FIELD))
+    if not field_grid.same_as(grid):
+        raise InputError(f"{record_path}: its field does not lie on the grid of {fixed.name}")
+    affine = read_affine(_output(record_path, record, _AFFINE), grid.ndim)
+    chain: list[Transform] = [(field, grid), affine]
+    warped_labels = None
+    if moving_labels is not None:
+        warped_labels = resample(moving_labels, grid, chain, "nearest")
+    return PairView(
+        grid=grid,
+        fixed=fixed.array,
+        moving=resample(moving, grid),
+        warped=_on(read_image(_output(record_path, record, _WARPED)), grid),
+        field=field,
+        affine=affine,
+        record=record,
+        fixed_labels=None if fixed_labels is None else _on(fixed_labels, grid, "nearest"),
+        moving_labels=None if moving_labels is None else _on(moving_labels, grid, "nearest"),
+        warped_labels=warped_labels,
+        mask=None if fixed_mask is None else _on(fixed_mask, grid, "nearest"),
+        extras=_extras(record_path, record),
+    )
+
+
+def cohort_rows(folder: str | Path) -> Iterator[dict[str, Any]]:
+    """The records below a folder, one at a time, each with its own path as ``record_path``.
+
+    In the order of their paths. A file that is named like a record and is none is left out.
+    """
+    for path in sorted(Path(folder).expanduser().rglob(f"*{SUFFIX}")):
+        try:
+            yield {**read_record(path), "record_path": str(path)}
+        except InputError:
+            continue
+
+
+def images_of(record_path: str | Path) -> tuple[Volume, NDArray[Any]]:
+    """The fixed image of a record and the warped one on its grid, for a thumbnail.
+
+    Raises InputError as ``pair_view_from``.
+    """
+    record = read_record(record_path)
+    fixed = read_image(_input(record_path, record, "fixed"))
+    return fixed, _on(read_image(_output(record_path, record, _WARPED)), fixed.grid)
+
+
+def _input(record_path: str | Path, record: Mapping[str, Any], which: str) -> Path:
+    """The image a record names, where it was or beside the record, with the hash it had."""
+    entry = record.get(which)
+    entry = entry if isinstance(entry, Mapping) else {}
+    given = entry.get("path")
+    if not isinstance(given, str):
+        raise InputError(f"{record_path}: names no file for its {which} image")
+    return _unchanged(_found(record_path, given), entry.get("sha256"), record_path)
+
+
+def _companion(record_path: str | Path, record: Mapping[str, Any], which: str, reader: Any) -> Any:
+    companions = record.get("companions")
+    given = companions.get(which) if isinstance(companions, Mapping) else None
+    return reader(_found(record_path, given)) if isinstance(given, str) else None
+
+
+def _found(record_path: str | Path, given: str) -> Path:
+    path = Path(given).expanduser()
+    beside = Path(record_path).expanduser().parent / path.name
+    if not path.exists() and beside.exists():
+        return beside
+    return path
+
+
+def _output(record_path: str | Path, record: Mapping[str, Any], role: str) -> Path:
+    path = output_path(record_path, record, role)
+    return _unchanged(path, record["outputs"][role].get("sha256"), record_path)
+
+
+def _unchanged(path: Path, digest: Any, record_path: str | Path) -> Path:
+    if isinstance(digest, str) and path.is_file() and sha256(path) != digest:
+        raise InputError(f"{path}: has changed since {record_path} was written; register again")
+    return path
+
+
+def _on(volume: Volume, grid: Grid, interpolation: Any = "linear") -> NDArray[Any]:
+    if volume.grid.same_as(grid):
+        return volume.array
+    return resample(volume, grid, interpolation=interpolation)
+
+
+def _extras(record_path: str | Path, record: Mapping[str, Any]) -> dict[str, ExtraView]:
+    """The images and fields that a method gave beside its warp."""
+    outputs = record.get("outputs")
+    names = outputs if isinstance(outputs, Mapping) else {}
+    found = {}
+    for name in names:
+        if name in _NO_EXTRA or not str(name).endswith(".nii.gz"):
+            continue
+        volume = read_image(_output(record_path, record, name), ("scalar", "vector"))
+        values = np.asarray(volume.array)
+        found[str(name).removesuffix(".nii.gz")] = ExtraView(values, volume.grid)
+    return found

@@ -1,0 +1,98 @@
+"""Where a result comes from: software, method, weights, command, inputs and outputs."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from regtool.report.values import at, file_name, listed, plain, sizes
+
+Pairs = list[tuple[str, str]]
+
+
+def facts(record: Mapping[str, Any]) -> Pairs:
+    """What was run and how; pairs of name and value, only those that are known."""
+    weights = record.get("weights")
+    options = record.get("options")
+    found: Pairs = [
+        ("Method", " · ".join(t for t in (plain(at(record, "method", "name")),
+                                          plain(at(record, "method", "distribution"))) if t)),
+        ("Weights", _weights(weights)),
+        ("Options", plain(options) if isinstance(options, Mapping) and options else ""),
+        ("Initial alignment", _initial(record)),
+        ("Slice by slice", f"along {plain(record['slices'])}" if record.get("slices") else ""),
+        ("Network grid", _grid(record.get("network_grid"))),
+        ("Device", " · ".join(plain(record[k]) for k in ("device", "precision") if k in record)),
+        ("Seed", plain(record.get("seed"))),
+        ("Date", plain(next((record[k] for k in ("date", "created", "finished", "started")
+                             if record.get(k)), ""))),
+    ]  # fmt: skip
+    software = record.get("software")
+    if isinstance(software, Mapping):
+        found.append(("Software", " · ".join(f"{k} {plain(v)}" for k, v in software.items())))
+    return [(name, value) for name, value in found if value]
+
+
+def command(record: Mapping[str, Any]) -> str:
+    """The command line, quoted for a shell; empty when there is none."""
+    return shlex.join(listed(record.get("command")))
+
+
+def inputs(record: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Both images and the files that came with them."""
+    rows = []
+    for which in ("fixed", "moving"):
+        entry = record.get(which)
+        if isinstance(entry, Mapping):
+            path = entry.get("path")
+            rows.append({
+                "role": which, "name": file_name(path) or "in memory", "path": plain(path),
+                "grid": _grid(entry), "type": plain(entry.get("type")),
+                "sha256": plain(entry.get("sha256")),
+            })  # fmt: skip
+    companions = record.get("companions")
+    for role, path in companions.items() if isinstance(companions, Mapping) else ():
+        rows.append({"role": str(role).replace("_", " "), "name": file_name(path),
+                     "path": plain(path), "grid": "", "type": "", "sha256": ""})  # fmt: skip
+    return rows
+
+
+def outputs(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """File names and hashes of what was written."""
+    found = record.get("outputs")
+    entries = found.values() if isinstance(found, Mapping) else ()
+    return [(plain(at(e, "file")), plain(at(e, "sha256"))) for e in entries]
+
+
+def affine(record: Mapping[str, Any]) -> list[list[str]]:
+    """The rows of the affine, empty when it is the identity or no matrix."""
+    matrix = record.get("affine")
+    if record.get("affine_is_identity") is not False or not isinstance(matrix, list):
+        return []
+    return [
+        [f"{v:.5g}" if isinstance(v, int | float) else plain(v) for v in row]
+        for row in matrix
+        if isinstance(row, list)
+    ]
+
+
+def _weights(found: Any) -> str:
+    if not isinstance(found, Mapping) or not found.get("name"):
+        return ""
+    parts = [plain(found["name"]), plain(found.get("source"))]
+    parts += [f"{k} {plain(found[k])}" for k in ("hub", "revision", "sha256") if found.get(k)]
+    return " · ".join(parts)
+
+
+def _initial(record: Mapping[str, Any]) -> str:
+    kind = plain(record["initial"]) if record.get("initial") else ""
+    if record.get("affine_is_identity") is False:
+        return f"{kind}; the affine below belongs to the result"
+    return kind
+
+
+def _grid(found: Any) -> str:
+    if not isinstance(found, Mapping):
+        return ""
+    return f"{sizes(found.get('size'))} voxels of {sizes(found.get('spacing'))} mm"

@@ -1,0 +1,185 @@
+"""What all pictures of one report share: windows, scales, labels, folds, the region of interest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regtool.report import colour
+from regtool.report.planes import Plane, planes
+from regtool.report.view import PairView
+from regtool.spatial.grid import Grid
+from regtool.spatial.jacobian import field_jacobian
+
+MOST_LABELS = 12
+"""Labels whose outlines are drawn: the largest."""
+_RATIOS = (1.25, 1.5, 2.0, 3.0, 4.0)
+_MARGIN_MM = 8.0
+
+Levels = tuple[float, float]
+Box = tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """An extra, ready to be sliced on the fixed grid: values, levels and what it is."""
+
+    values: NDArray[Any]
+    levels: Levels
+    is_field: bool
+
+
+@dataclass(frozen=True)
+class Scene:
+    """The view with its scales.
+
+    ``windows`` by image; ``difference`` the half range of the difference in fractions of the
+    window; ``reach`` the top of the field's colour bar in mm; ``ratio`` the end of the Jacobian's
+    bar (from 1/ratio to ratio); ``folded`` marks det <= 0 inside the outermost layer; ``box`` is
+    the region of interest as (start, stop) a tensor axis; ``mesh`` and ``check`` are the distance
+    of grid lines and the side of checkerboard squares in mm.
+    """
+
+    view: PairView
+    planes: list[Plane]
+    windows: dict[str, Levels]
+    difference: float
+    reach: float
+    determinant: NDArray[np.float32]
+    ratio: float
+    folded: NDArray[np.bool_]
+    labels: tuple[int, ...]
+    all_labels: int
+    box: Box
+    box_is: str
+    mesh: float
+    check: float
+    displacement: dict[str, float]
+    extras: dict[str, Shown]
+
+    @property
+    def grid(self) -> Grid:
+        """The fixed grid, on which everything lies."""
+        return self.view.grid
+
+    def colour_of(self, label: int) -> str:
+        """The colour of a label's outline."""
+        return colour.LABEL_COLOURS[self.labels.index(label) % len(colour.LABEL_COLOURS)]
+
+    def name_of(self, label: int) -> str:
+        """What a label is called."""
+        return self.view.label_names.get(label, f"label {label}")
+
+
+def make_scene(view: PairView) -> Scene:
+    """Choose every scale of a report from the whole volumes."""
+    grid = view.grid
+    windows = {"fixed": colour.window(view.fixed), "moving": colour.window(view.moving)}
+    windows["warped"] = windows["moving"]
+    gap = colour.unit(colour.sample(view.fixed), windows["fixed"]) - colour.unit(
+        colour.sample(view.moving), windows["moving"]
+    )
+    half = colour.nice(max(0.05, min(1.0, float(np.percentile(np.abs(gap), 99.5)))))
+    length = np.sqrt(np.einsum("...i,...i->...", view.field, view.field))
+    determinant = field_jacobian(view.field, grid).float().numpy()
+    folded = _folded(determinant, view.mask)
+    labels, count = _labels(view)
+    box, box_is = _box(view, length, labels)
+    sides = [(stop - start) * s for (start, stop), s in zip(box, grid.spacing[::-1], strict=True)]
+    wide = sorted(sides)[-2:]
+    return Scene(
+        view, planes(grid), windows, min(half, 1.0), colour.nice(_top(length)), determinant,
+        _ratio(determinant), folded, labels, count, box, box_is, colour.nice(wide[0] / 18),
+        colour.nice(wide[0] / 6), _displacement(length), _extras(view),
+    )  # fmt: skip
+
+
+def _top(length: NDArray[Any]) -> float:
+    return float(np.percentile(colour.sample(length), 99.9))
+
+
+def _displacement(length: NDArray[Any]) -> dict[str, float]:
+    some = colour.sample(length)
+    return {
+        "mean": float(length.mean(dtype=np.float64)),
+        "median": float(np.median(some)),
+        "p95": float(np.percentile(some, 95)),
+        "max": float(length.max()),
+    }
+
+
+def _folded(determinant: NDArray[Any], mask: NDArray[Any] | None) -> NDArray[np.bool_]:
+    """As ``regtool.spatial.jacobian.folds`` counts: not the outermost layer, inside the mask."""
+    inner = tuple(slice(1, -1) if n > 2 else slice(None) for n in determinant.shape)
+    folded = np.zeros(determinant.shape, dtype=bool)
+    folded[inner] = ~(determinant[inner] > 0)
+    if mask is not None and (mask[inner] != 0).any():
+        folded &= mask != 0
+    return folded
+
+
+def _ratio(determinant: NDArray[Any]) -> float:
+    """The smallest end of the scale that holds 98 % of what is not still."""
+    logs = np.abs(np.log(np.maximum(colour.sample(determinant), 1e-3)))
+    moved = logs[logs > 0.01]
+    if not moved.size:
+        return _RATIOS[0]
+    wanted = float(np.exp(np.percentile(moved, 98)))
+    return next((r for r in _RATIOS if r >= wanted), _RATIOS[-1])
+
+
+def _labels(view: PairView) -> tuple[tuple[int, ...], int]:
+    """The largest labels, in ascending order, and how many there are."""
+    total: dict[int, int] = {}
+    for values in (view.fixed_labels, view.warped_labels):
+        if values is not None:
+            found, counts = np.unique(values, return_counts=True)
+            for label, count in zip(found.tolist(), counts.tolist(), strict=True):
+                if label != 0:
+                    total[int(label)] = total.get(int(label), 0) + count
+    largest = sorted(total, key=lambda label: -total[label])[:MOST_LABELS]
+    return tuple(sorted(largest)), len(total)
+
+
+def _box(view: PairView, length: NDArray[Any], labels: tuple[int, ...]) -> tuple[Box, str]:
+    """Around the labels, or else around what moves by a quarter of the largest shift or more."""
+    maps = [view.fixed_labels, view.moving_labels, view.warped_labels]
+    present = [m != 0 for m in maps if m is not None]
+    if labels and present:
+        inside, what = np.logical_or.reduce(present), "the labels"
+    else:
+        inside, what = length > 0.25 * max(_top(length), 1e-6), "what moves"
+    whole = tuple((0, n) for n in view.grid.shape)
+    if not inside.any():
+        return whole, "the image"
+    box = []
+    for axis, n in enumerate(inside.shape):
+        others = tuple(a for a in range(inside.ndim) if a != axis)
+        where = np.flatnonzero(inside.any(axis=others))
+        first, last = int(where[0]), int(where[-1]) + 1
+        spacing = view.grid.spacing[::-1][axis]
+        margin = round(max(0.18 * (last - first), _MARGIN_MM / spacing))
+        box.append((max(0, first - margin), min(n, last + margin)))
+    return tuple(box), what
+
+
+def _extras(view: PairView) -> dict[str, Shown]:
+    from regtool.imaging.resample import resample
+    from regtool.imaging.volume import Volume
+
+    shown = {}
+    for name, extra in view.extras.items():
+        values = extra.values
+        is_field = values.ndim == extra.grid.ndim + 1
+        if is_field:
+            values = np.sqrt(np.einsum("...i,...i->...", values, values))
+        if not extra.grid.same_as(view.grid):
+            if extra.grid.ndim != view.grid.ndim:
+                continue
+            values = resample(Volume(values.astype(np.float32), extra.grid), view.grid)
+        levels = (0.0, colour.nice(_top(values))) if is_field else colour.window(values)
+        shown[name] = Shown(values, levels, is_field)
+    return shown
