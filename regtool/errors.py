@@ -5,6 +5,8 @@ Every message is one line that names the file or option, what is wrong, and what
 
 from __future__ import annotations
 
+import errno
+
 
 class RegtoolError(Exception):
     """Base of all expected errors; an unexpected exception is a bug and exits with 1."""
@@ -52,6 +54,12 @@ class WorseError(RegtoolError):
     exit_code = 7
 
 
+class PairsFailed(RegtoolError):
+    """Some pairs of a cohort failed; the others are complete."""
+
+    exit_code = 7
+
+
 class OutputError(RegtoolError):
     """An output that exists already or cannot be written."""
 
@@ -62,3 +70,29 @@ class Interrupted(RegtoolError):
     """Stopped by the user or by the system (SIGINT, SIGTERM)."""
 
     exit_code = 130
+
+
+def expected(error: BaseException) -> RegtoolError | None:
+    """What an exception of a library amounts to, if that may happen to anyone: no memory, no disk.
+
+    PyTorch's out-of-memory errors are told by their names, without importing PyTorch for it.
+    """
+    if isinstance(error, RegtoolError):
+        return error
+    found: RegtoolError | None = None
+    if isinstance(error, MemoryError):
+        found = DeviceError("not enough memory; use a smaller image or preset")
+    elif isinstance(error, OSError):
+        name = f"{error.filename}: " if error.filename else ""
+        full = error.errno == errno.ENOMEM
+        found = (
+            DeviceError(f"{name}not enough memory")
+            if full
+            else OutputError(f"{name}{error.strerror or error}")
+        )
+    elif type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator" in str(error):
+        sentence = "not enough memory on the device; try --device cpu or a smaller image"
+        found = DeviceError(sentence)
+    if found is not None:
+        found.__cause__ = error
+    return found

@@ -6,6 +6,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Mapping
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ SUFFIX = "regtool.json"
 MAPS = "fixed points to moving points (resampling)"
 
 
+@cache
 def software() -> dict[str, str]:
     """Versions of what computed the result."""
     return {

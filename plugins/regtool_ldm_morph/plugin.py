@@ -25,7 +25,7 @@ def regtool_method() -> Method:
         model="regtool_ldm_morph.model:build",
         options="regtool_ldm_morph.options:LDMMorphOptions",
         recipe="regtool_ldm_morph.recipe:recipe",
-        capabilities=frozenset({"samples"}),
+        capabilities=frozenset({"batches", "samples"}),
         presets=LDM_MORPH,
         weights=(
             WeightsRef(

@@ -26,7 +26,7 @@ def regtool_method() -> Method:
         model="regtool_voxelmorph.network:build_diff",
         options="regtool_voxelmorph.options:DiffOptions",
         recipe="regtool_voxelmorph.recipe:recipe_diff",
-        capabilities=frozenset({"inverse"}),
+        capabilities=frozenset({"batches", "inverse"}),
         presets=VOXELMORPH_DIFF,
         weights=(
             WeightsRef(

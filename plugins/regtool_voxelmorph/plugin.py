@@ -24,6 +24,7 @@ def regtool_method() -> Method:
         anatomy=("heart", "brain"),
         model="regtool_voxelmorph.network:build",
         options="regtool_voxelmorph.options:VoxelMorphOptions",
+        capabilities=frozenset({"batches"}),
         recipe="regtool_voxelmorph.recipe:recipe",
         presets=VOXELMORPH,
         weights=(

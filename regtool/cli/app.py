@@ -6,14 +6,13 @@ first moments on.
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
 import sys
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
-from regtool.errors import DeviceError, Interrupted, OutputError, RegtoolError
+from regtool.errors import Interrupted, RegtoolError, expected
 
 if TYPE_CHECKING:
     import typer
@@ -31,7 +30,17 @@ def create() -> typer.Typer:
     """Build the program with all its commands."""
     import typer
 
-    from regtool.cli import apply, demo, jacobian, methods, plugins, register, train, weights
+    from regtool.cli import (
+        apply,
+        demo,
+        evaluate,
+        jacobian,
+        methods,
+        plugins,
+        register,
+        train,
+        weights,
+    )
     from regtool.cli.common import show_version
 
     app = typer.Typer(
@@ -47,6 +56,7 @@ def create() -> typer.Typer:
     app.command("register")(register.register)
     app.command("apply")(apply.apply)
     app.command("jacobian")(jacobian.jacobian)
+    app.command("evaluate")(evaluate.evaluate)
     app.command("train")(train.train)
     app.command("methods")(methods.methods)
     app.add_typer(weights.app, name="weights")
@@ -72,22 +82,11 @@ def _run(debug: bool) -> None:
     messages.install()
     try:
         create()(args=register.with_default_refine(sys.argv[1:]))
-    except RegtoolError as error:
-        _fail(error, debug)
-    except MemoryError as error:
-        _fail(_told(DeviceError("not enough memory; use a smaller image or preset"), error), debug)
-    except OSError as error:
-        _fail(_os_error(error), debug)
+    except BrokenPipeError:  # a reader such as head has gone: not worth a word
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(0)
     except Exception as error:
-        if _is_out_of_memory(error):
-            sentence = "not enough memory on the device; try --device cpu or a smaller image"
-            _fail(_told(DeviceError(sentence), error), debug)
-        _fail(error, debug)
-
-
-def _told(expected: RegtoolError, cause: BaseException) -> RegtoolError:
-    expected.__cause__ = cause
-    return expected
+        _fail(expected(error) or error, debug)
 
 
 def _fail(error: Exception, debug: bool) -> NoReturn:
@@ -112,24 +111,9 @@ def _fail(error: Exception, debug: bool) -> NoReturn:
 
 
 def _interrupted(cause: BaseException) -> RegtoolError:
-    return _told(Interrupted(f"stopped by {_stopped_by[0]}"), cause)
-
-
-def _os_error(error: OSError) -> RegtoolError:
-    if isinstance(error, BrokenPipeError):  # a reader such as head has gone: not worth a word
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        sys.exit(0)
-    name = f"{error.filename}: " if error.filename else ""
-    reason = error.strerror or str(error)
-    if error.errno == errno.ENOMEM:
-        return _told(DeviceError(f"{name}not enough memory"), error)
-    return _told(OutputError(f"{name}{reason}"), error)
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    """PyTorch's out-of-memory errors, without importing PyTorch for it."""
-    text = str(error)
-    return type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator" in text
+    error = Interrupted(f"stopped by {_stopped_by[0]}")
+    error.__cause__ = cause
+    return error
 
 
 def _catch_signals() -> None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from regtool.cli import common, progress
+from regtool.cli import cohort, common, progress
+from regtool.errors import UsageError
 
 if TYPE_CHECKING:
     from regtool.engine.register import Registration
@@ -57,8 +58,12 @@ Roi = Annotated[
 
 
 def register(
-    fixed: Annotated[Path, typer.Argument(help="The image that stays.", show_default=False)],
-    moving: Annotated[Path, typer.Argument(help="The image that is warped.", show_default=False)],
+    fixed: Annotated[
+        Path | None, typer.Argument(help="The image that stays.", show_default=False)
+    ] = None,
+    moving: Annotated[
+        Path | None, typer.Argument(help="The image that is warped.", show_default=False)
+    ] = None,
     method: Annotated[
         str, typer.Option("-m", "--method", help="See 'regtool methods'.")
     ] = "voxelmorph",
@@ -68,9 +73,22 @@ def register(
             "-o",
             "--output",
             metavar="PREFIX",
-            help="Start of all output names.",
+            help="Start of all output names; with --pairs the output folder.",
             show_default="MOVING_to_FIXED_",
         ),
+    ] = None,
+    pairs: Annotated[
+        str | None,
+        typer.Option(
+            "--pairs",
+            metavar="TABLE.csv|READER:PATH",
+            help="Register many pairs: a table with columns fixed, moving and, if you like, name, "
+            "fixed_labels, moving_labels, fixed_mask … Complete ones are skipped.",
+        ),
+    ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option("--shard", metavar="i/n", help="With --pairs: the i-th of n equal shares."),
     ] = None,
     weights: Annotated[
         str | None,
@@ -150,7 +168,7 @@ def register(
     log_file: common.LogFile = None,
     as_json: common.Json = False,
 ) -> None:
-    """Register MOVING to FIXED and write the warped image, the transform and a record.
+    """Register MOVING to FIXED (or --pairs); write the warped image, the transform and a record.
 
     PREFIX0GenericAffine.mat and PREFIX1Warp.nii.gz are read by ANTs, ITK and 3D Slicer; the
     PREFIXregtool.json beside them says what was done, and is written last.
@@ -162,12 +180,25 @@ def register(
     from regtool.engine.register import plan_prefix, run
     from regtool.engine.request import Request
 
+    many = pairs is not None
     request = Request(
-        fixed, moving, method, output, weights, initial, fixed_mask, moving_mask, fixed_labels,
-        moving_labels, fixed_points, moving_points, slices, roi, inverse, composite,
-        refine, topology.value, fail_if_worse, tuple(settings or ()), device, precision, threads,
-        seed, offline, overwrite, ("regtool", *sys.argv[1:]),
+        _needed(fixed, "FIXED", many), _needed(moving, "MOVING", many), method, output, weights,
+        initial, fixed_mask, moving_mask, fixed_labels, moving_labels, fixed_points, moving_points,
+        slices, roi, inverse, composite, refine, topology.value, fail_if_worse,
+        tuple(settings or ()), device, precision, threads, seed, offline, overwrite,
+        ("regtool", *sys.argv[1:]),
     )  # fmt: skip
+    if pairs is not None:
+        given = {
+            "FIXED": fixed, "MOVING": moving, "--roi": roi,
+            "--fixed-mask": fixed_mask, "--moving-mask": moving_mask,
+            "--fixed-labels": fixed_labels, "--moving-labels": moving_labels,
+            "--fixed-points": fixed_points, "--moving-points": moving_points,
+        }  # fmt: skip
+        cohort.register_pairs(pairs, output, request, shard, given, dry_run, quiet, as_json)
+        return
+    if shard is not None:
+        raise UsageError("--shard: a single pair cannot be shared; it goes with --pairs")
     request = replace(request, output=output or plan_prefix(request))
     if dry_run:
         common.print_json(rehearse(request))
@@ -175,6 +206,13 @@ def register(
     with progress.bar(quiet) as report:
         result = run(request, report=report)
     _tell(result, as_json)
+
+
+def _needed(image: Path | None, name: str, many: bool) -> Path:
+    """An image that only --pairs can do without."""
+    if image is None and not many:
+        raise UsageError(f"missing {name}: regtool register FIXED MOVING, or --pairs TABLE.csv")
+    return image or Path()
 
 
 def with_default_refine(arguments: list[str]) -> list[str]:

@@ -28,7 +28,7 @@ REQUIRED = ("fixed", "moving")
 Row = dict[str, str]
 
 
-def read_pairs(path: str | Path) -> list[PairCase]:
+def read_pairs(path: str | Path, files: bool = True) -> list[PairCase]:
     """The pairs of a CSV table (tab-separated if it ends in ``.tsv``), UTF-8, one header line.
 
     Columns: ``fixed``, ``moving``; optional ``fixed_labels``, ``moving_labels``, ``fixed_mask``,
@@ -36,17 +36,18 @@ def read_pairs(path: str | Path) -> list[PairCase]:
     and ``subject``; columns of other names are left alone. Relative paths start at the table's
     folder. Without ``name`` it is ``MOVING_to_FIXED``; without ``subject``, pairs that share an
     image belong together; without ``split``, a tenth of the subjects, chosen by name, is ``val``.
-    Raises InputError that names line and column.
+    Raises InputError that names line and column; with ``files`` on, also for a file that is not
+    there.
     """
     table = Path(path).expanduser()
     rows = _rows(table)
     names = _names(table, rows)
-    files = [_files(table, line, row) for line, row in rows]
-    subjects = _subjects([row for _, row in rows], files, names)
+    paths = [_files(table, line, row, files) for line, row in rows]
+    subjects = _subjects([row for _, row in rows], paths, names)
     splits = _splits(table, rows, subjects)
     return [
-        PairCase(name, _case("fixed", paths), _case("moving", paths), split, subject)
-        for name, paths, split, subject in zip(names, files, splits, subjects, strict=True)
+        PairCase(name, _case("fixed", own), _case("moving", own), split, subject)
+        for name, own, split, subject in zip(names, paths, splits, subjects, strict=True)
     ]
 
 
@@ -100,7 +101,7 @@ def _header(table: Path, cells: list[str]) -> list[str]:
     return header
 
 
-def _files(table: Path, line: int, row: Row) -> dict[str, Path]:
+def _files(table: Path, line: int, row: Row, check: bool) -> dict[str, Path]:
     paths: dict[str, Path] = {}
     for column in FILE_COLUMNS:
         value = row.get(column, "")
@@ -109,7 +110,7 @@ def _files(table: Path, line: int, row: Row) -> dict[str, Path]:
                 raise InputError(f"{table} line {line}, column {column}: empty")
             continue
         path = table.parent / Path(value).expanduser()
-        if not path.is_file():
+        if check and not path.is_file():
             raise InputError(f"{table} line {line}, column {column}: no such file: {path}")
         paths[column] = path
     return paths

@@ -25,15 +25,16 @@ READERS: dict[str, Callable[[str], list[PairCase]]] = {
 TABLES = (".csv", ".tsv")
 
 
-def open_data(spec: str) -> list[PairCase]:
+def open_data(spec: str, files: bool = True) -> list[PairCase]:
     """The pairs of ``READER:PATH``, of a table (``pairs.csv``) or of ``phantom[:KIND?n=8&seed=0]``.
 
-    Nothing but the existence of files is checked. Pairs come in a fixed order with unique names.
+    Nothing but the existence of files is checked; with ``files`` off, that of a table's files is
+    left to whoever reads them. Pairs come in a fixed order with unique names.
     Raises UsageError for an unknown reader, InputError for what the reader cannot read.
     """
     reader, colon, rest = spec.partition(":")
     if spec.lower().endswith(TABLES) and reader not in READERS:
-        return read_pairs(spec)
+        return read_pairs(spec, files)
     if reader not in READERS or (not colon and reader != "phantom"):
         known = ", ".join(f"{name}:…" for name in sorted(READERS))
         place = (

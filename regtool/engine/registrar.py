@@ -66,6 +66,11 @@ class Registrar:
                 parts.append(_without_affine(answer) if prepared.sliced else answer)
         return _joined(parts) if len(parts) > 1 else parts[0]
 
+    def predict_pair(self, pair: Pair) -> Prediction:
+        """The answer to whole images (B, C, *S), on the CPU or device, without any tiling."""
+        with computing(self.device, self.precision, self.threads):
+            return self._run(pair.to(self.device), None)
+
     def _run(self, pair: Pair, report: Report | None) -> Prediction:
         torch.manual_seed(self.seed)  # dropout and the like; the rest comes from the generator
         context = Context(

@@ -15,6 +15,7 @@ from regtool.imaging.points import read_points
 from regtool.imaging.reading import read_image, read_labels, read_mask
 from regtool.imaging.volume import Volume
 from regtool.plugins.description import Method
+from regtool.plugins.options import split_setting
 
 Source = str | Path | Volume
 Points = NDArray[np.float64]
@@ -58,6 +59,19 @@ class Request:
     overwrite: bool = False
     command: tuple[str, ...] = ()
 
+    def asked(self) -> dict[str, Any]:
+        """What decides the result, as JSON: files by their absolute path, arrays left out."""
+        pairs = (
+            self.settings.items()
+            if isinstance(self.settings, Mapping)
+            else map(split_setting, self.settings)
+        )
+        return {
+            **{name: _absolute(getattr(self, name)) for name in sorted(_FILES)},
+            **{name: getattr(self, name) for name in _PLAIN},
+            "settings": {str(key): str(value) for key, value in pairs},
+        }
+
     def paths(self) -> list[Path]:
         """The input files, for the check that none of them is an output."""
         named = (getattr(self, f.name) for f in fields(self) if f.name in _FILES)
@@ -68,6 +82,14 @@ _FILES = {
     "fixed", "moving", "fixed_mask", "moving_mask", "fixed_labels", "moving_labels",
     "fixed_points", "moving_points", "roi",
 }  # fmt: skip
+
+
+_PLAIN = ("method", "weights", "initial", "slices", "inverse", "composite", "refine", "topology",
+          "precision", "seed")  # fmt: skip
+
+
+def _absolute(source: object) -> str | None:
+    return str(Path(source).expanduser().absolute()) if isinstance(source, str | Path) else None
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,8 +23,9 @@ from regtool.spatial.grid import Grid
 from regtool.spatial.invert import invert
 
 if TYPE_CHECKING:
-    from regtool.engine.register import Registration
+    from regtool.engine.extras import Extras
     from regtool.engine.registrar import Registrar
+    from regtool.engine.task import Registration
 
 WARPED, FIELD, AFFINE = "Warped.nii.gz", "1Warp.nii.gz", "0GenericAffine.mat"
 INVERSE, INVERSE_WARPED = "1InverseWarp.nii.gz", "InverseWarped.nii.gz"
@@ -88,6 +89,7 @@ class Plan:
             "kind": "registration",
             "software": software(),
             "command": list(request.command),
+            "request": request.asked(),
             "method": {"name": registrar.method.name, "distribution": registrar.distribution},
             "weights": registrar.weights.record(),
             "options": registrar.options.model_dump(mode="json"),
@@ -122,10 +124,13 @@ def write_results(
     plan: Plan,
     result: Registration,
     inputs: Inputs,
-    extras: dict[str, tuple[Any, ...]],
-    started: float,
+    extras: Extras,
+    seconds: Callable[[], float],
 ) -> dict[str, Path]:
-    """Write all files of a plan and the extras, the record last; return their paths by role."""
+    """Write all files of a plan and the extras, the record last; return their paths by role.
+
+    ``seconds`` tells how long it has taken until the record is written.
+    """
     fixed, grid = inputs.fixed, inputs.fixed.grid
     with outputs:
         outputs.image(WARPED, result.warped, like=fixed)
@@ -140,17 +145,13 @@ def write_results(
             outputs.image(LABELS, result.warped_labels, like=fixed)
         if plan.request.composite:
             outputs.composite(COMPOSITE, result.affine, result.field, grid)
-        for name, (kind, values, *where) in extras.items():
-            if kind == "field":
-                outputs.field(f"{name}.nii.gz", values, grid)
-            else:
-                outputs.image(f"{name}.nii.gz", values, where[0])
+        extras.write(outputs)
         paths = {name: plan.path(name) for name in outputs.written}
         digests = outputs.digests()
         result.record["outputs"] = {
             name: {"file": path.name, "sha256": digests[name]} for name, path in paths.items()
         }
-        result.record["seconds"]["total"] = time.perf_counter() - started
+        result.record["seconds"]["total"] = seconds()
         outputs.record(result.record)
     return {**paths, SUFFIX: plan.path(SUFFIX)}
 

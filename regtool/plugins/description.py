@@ -17,6 +17,7 @@ CAPABILITIES = frozenset(
         "inverse",  # returns a true inverse field
         "samples",  # draws random samples: the seed matters
         "previews",  # calls Context.preview while it works
+        "batches",  # answers each element of a batch as it would alone
     }
 )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -57,6 +57,24 @@ class Sample:
             self.modality,
         )
 
+    @classmethod
+    def joined(cls, samples: Sequence[Sample]) -> Sample:
+        """Return samples of one form (shapes, spacing, companions) as one batch."""
+        import torch
+
+        def together(tensors: list[Tensor | None]) -> Tensor | None:
+            present = [t for t in tensors if t is not None]
+            return torch.cat(present) if len(present) == len(tensors) else None
+
+        return cls(
+            torch.cat([s.image for s in samples]),
+            samples[0].spacing,
+            together([s.mask for s in samples]),
+            together([s.labels for s in samples]),
+            together([s.points for s in samples]),
+            samples[0].modality,
+        )
+
 
 @dataclass
 class Pair:
@@ -77,17 +95,25 @@ class Pair:
         """Return the pair in the other direction."""
         return Pair(self.moving, self.fixed)
 
+    @classmethod
+    def joined(cls, pairs: Sequence[Pair]) -> Pair:
+        """Return pairs of one form (shapes, spacing, companions) as one batch."""
+        return cls(
+            Sample.joined([p.fixed for p in pairs]), Sample.joined([p.moving for p in pairs])
+        )
+
 
 @dataclass
 class Extra:
     """An additional result of a method.
 
     ``kind`` says how core writes it: ``field`` (B, ndim, *S) in voxels, ``image`` and ``map``
-    (B, C, *S), ``table`` any 2-D tensor. ``level`` l means a grid 2**l times coarser.
+    (B, C, *S), ``trajectory`` (B, N, ndim, *S), displacements at N points of the way, ``table`` any
+    2-D tensor. ``level`` l means a grid 2**l times coarser.
     """
 
     tensor: Tensor
-    kind: Literal["field", "image", "map", "table"]
+    kind: Literal["field", "image", "map", "trajectory", "table"]
     level: int = 0
 
 
@@ -108,6 +134,21 @@ class Prediction:
     affine: Tensor | None = None
     inverse: Tensor | None = None
     extras: dict[str, Extra] = field(default_factory=dict)
+
+    def part(self, which: slice) -> Prediction:
+        """Return some elements of the batch; tables, which have no batch, are left out."""
+
+        def cut(t: Tensor | None) -> Tensor | None:
+            return None if t is None else t[which]
+
+        extras = {
+            name: Extra(e.tensor[which], e.kind, e.level)
+            for name, e in self.extras.items()
+            if e.kind != "table"
+        }
+        return Prediction(
+            cut(self.displacement), cut(self.velocity), cut(self.affine), cut(self.inverse), extras
+        )
 
 
 def _keep_going(step: int, prediction: Prediction) -> bool:

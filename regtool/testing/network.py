@@ -10,6 +10,8 @@ from regtool.plugins.exchange import Pair, Prediction
 from regtool.testing.pairs import SHIFTS, masked, shifted_pair
 from regtool.testing.subject import Subject, total_displacement
 
+KINDS = ("field", "image", "map", "trajectory", "table")
+
 
 def check_presets_build(subject: Subject) -> None:
     """Every preset builds, and the same seed builds the same network."""
@@ -29,6 +31,8 @@ def check_prediction(subject: Subject) -> None:
         for batch in (1, 2):
             pair = shifted_pair(subject.shape(config), SHIFTS[config["ndim"]], batch)
             _check_prediction(subject.register(module, pair), pair)
+        if "batches" in subject.method.capabilities:
+            _check_batch(subject, module, config)
         if "masks" in subject.method.capabilities:
             pair = masked(pair)
             _check_prediction(subject.register(module, pair), pair)
@@ -129,6 +133,18 @@ def _field(prediction: Prediction, pair: Pair) -> Tensor:
     return total_displacement(prediction, tuple(pair.fixed.image.shape[2:]))
 
 
+def _check_batch(subject: Subject, module: nn.Module, config: dict) -> None:
+    """Two different pairs are answered together as each is alone."""
+    shape, shift = subject.shape(config), SHIFTS[config["ndim"]]
+    pairs = [shifted_pair(shape, by) for by in (shift, tuple(-s for s in shift))]
+    together = _field(subject.register(module, Pair.joined(pairs)), pairs[0])
+    for pair, field in zip(pairs, together.split(1), strict=True):
+        alone = _field(subject.register(module, pair), pair)
+        assert torch.allclose(field, alone, atol=1e-2, rtol=1e-3), (
+            "a pair is answered otherwise in a batch than alone; take the capability 'batches' back"
+        )
+
+
 def _check_prediction(prediction: Prediction, pair: Pair) -> None:
     image = pair.fixed.image
     batch, shape = image.shape[0], tuple(image.shape[2:])
@@ -147,9 +163,13 @@ def _check_prediction(prediction: Prediction, pair: Pair) -> None:
         assert tensor.dtype == torch.float32 or name == "affine", f"{name} is {tensor.dtype}"
         assert torch.isfinite(tensor).all(), f"{name} holds NaN or infinity"
     for name, extra in prediction.extras.items():
-        assert extra.kind in ("field", "image", "map", "table"), f"extra '{name}': {extra.kind}"
+        assert extra.kind in KINDS, f"extra '{name}': {extra.kind}"
         if extra.kind == "table":
             assert extra.tensor.dim() == 2, f"extra '{name}': a table has two dimensions"
+            continue
+        if extra.kind == "trajectory":
+            wanted = (batch, extra.tensor.shape[1], ndim, *shape)
+            assert extra.tensor.shape == wanted, f"extra '{name}' has shape {extra.tensor.shape}"
             continue
         assert extra.tensor.dim() == ndim + 2, f"extra '{name}' has shape {extra.tensor.shape}"
         channels = ndim if extra.kind == "field" else extra.tensor.shape[1]

@@ -1,0 +1,119 @@
+"""``regtool register --pairs``: what is said about many pairs, and how it ends."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from regtool.cli import common, progress
+from regtool.errors import PairsFailed, UsageError
+
+if TYPE_CHECKING:
+    from regtool.engine.cohort.outcome import Outcome
+    from regtool.engine.cohort.run import Cohort
+    from regtool.engine.request import Request
+
+LISTED = 20
+"""Failed pairs that are named; all are in the summary."""
+
+PAUSE = 30.0
+"""Seconds between two lines of progress where there is no terminal."""
+
+
+def register_pairs(
+    pairs: str,
+    output: str | None,
+    template: Request,
+    shard: str | None,
+    given: Mapping[str, object],
+    dry_run: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Register a table into a folder; ``given`` are options that belong to a single pair.
+
+    Raises UsageError when one of them is there, PairsFailed when pairs failed.
+    """
+    for name, value in given.items():
+        if value is not None:
+            raise UsageError(f"{name} belongs to one pair; with --pairs use columns of the table")
+    if output is None:
+        raise UsageError("--pairs needs -o FOLDER, where the files of all pairs go")
+    from regtool.engine.cohort.run import open_cohort, run_cohort
+
+    cohort = open_cohort(pairs, output, template, shard)
+    if dry_run:
+        common.print_json(_rehearsed(cohort))
+        return
+    common.log.info("%s", _opening(cohort))
+    watch = cohort.ranks.rank == 0
+    with progress.bar(quiet or not watch) as report:
+        result = run_cohort(cohort, _Teller(report, watch))
+    if not watch:
+        return
+    common.log.info(
+        "%d pairs: %d registered, %d complete before, %d failed, in %.1f s; see %s",
+        result["pairs"], result["done"], result["skipped"], len(result["failed"]),
+        result["seconds"], cohort.folder / f"{cohort.name}.json",
+    )  # fmt: skip
+    if as_json:
+        common.print_json(result)
+    _raise_for(result["failed"], cohort.folder)
+
+
+def _raise_for(failed: list[dict[str, Any]], folder: Path) -> None:
+    if not failed:
+        return
+    for one in failed[:LISTED]:
+        common.log.error("%s: %s", one["name"], one["error"].removeprefix(f"{one['name']}: "))
+    rest = len(failed) - LISTED
+    more = f" ({rest} more are in the summary)" if rest > 0 else ""
+    what = "1 pair" if len(failed) == 1 else f"{len(failed)} pairs"
+    raise PairsFailed(f"{what} failed{more}; the same command tries again what failed")
+
+
+def _opening(cohort: Cohort) -> str:
+    states = [item.complete for item in cohort.items]
+    line = f"{len(states)} pairs, {sum(states)} complete already"
+    if cohort.ranks.count > 1:
+        line = f"process {cohort.ranks.rank + 1} of {cohort.ranks.count}: {line}"
+    return line
+
+
+def _rehearsed(cohort: Cohort) -> dict[str, Any]:
+    bad = {item.name: item.error for item in cohort.items if item.error is not None}
+    done = [item.name for item in cohort.items if item.complete]
+    todo = [i.name for i in cohort.items if not i.complete and i.error is None]
+    return {"folder": str(cohort.folder), "to_do": todo, "complete": done, "failing": bad}
+
+
+class _Teller:
+    """Progress: a bar for a terminal, a line now and then for a log file, failures as they come."""
+
+    def __init__(self, report: Any, watch: bool) -> None:
+        self.report, self.watch = report, watch
+        self.started = self.last = time.monotonic()
+        self.skipped = self.failed = 0
+        self.lock = threading.Lock()
+
+    def __call__(self, done: int, total: int, outcome: Outcome) -> None:
+        with self.lock:
+            self.skipped += outcome.state == "skipped"
+            if outcome.state == "failed":
+                self.failed += 1
+                common.log.debug("failed: %s: %s", outcome.name, outcome.error)
+            if self.report is not None:
+                self.report("pairs", done, total)
+            elif self.watch and done < total and time.monotonic() - self.last > PAUSE:
+                self._say(done, total)
+
+    def _say(self, done: int, total: int) -> None:
+        self.last = time.monotonic()
+        each = (self.last - self.started) / max(1, done - self.skipped)
+        minutes = each * (total - done) / 60
+        common.log.info(
+            "%d of %d pairs, %d failed, about %.0f min left", done, total, self.failed, minutes
+        )

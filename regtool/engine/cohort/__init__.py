@@ -1,0 +1,1 @@
+"""Registration of many pairs with one loaded method."""

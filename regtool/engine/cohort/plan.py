@@ -1,0 +1,113 @@
+"""Which pairs of a table are still to be registered, and by whom."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from regtool.data.cases import Case, PairCase
+from regtool.engine.request import Request
+from regtool.errors import InputError, OutputError, UsageError
+from regtool.record import SUFFIX, read_record
+
+
+@dataclass(frozen=True)
+class Item:
+    """One pair: its request, and whether it is complete or cannot be done."""
+
+    name: str
+    request: Request
+    complete: bool = False
+    error: str | None = None
+
+
+def plan(pairs: Sequence[PairCase], template: Request, folder: Path) -> list[Item]:
+    """The pairs as requests whose files go to ``folder/NAME_...``, in their order.
+
+    A pair whose record is there, made from the same files with the same settings, and whose files
+    are all there, is complete. Files without a record are what a killed run left; they will be
+    replaced. A record of other files or settings is an error of this pair unless
+    ``template.overwrite``. Raises OutputError when the folder cannot be read.
+    """
+    present = _names(folder)
+    return [_item(pair, template, folder, present) for pair in pairs]
+
+
+def shard(items: Sequence[Item], which: str | None) -> list[Item]:
+    """Every n-th of the pairs from the i-th on, for ``i/n`` with i from 1 to n.
+
+    Raises UsageError for anything else.
+    """
+    if which is None:
+        return list(items)
+    found = re.fullmatch(r"(\d+)/(\d+)", which)
+    index, count = (int(n) for n in found.groups()) if found else (0, 0)
+    if not 1 <= index <= count:
+        raise UsageError(f"--shard {which}: write i/n with i from 1 to n, as in 1/8 … 8/8")
+    return list(items[index - 1 :: count])
+
+
+def _names(folder: Path) -> set[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name for entry in entries}
+    except FileNotFoundError:
+        return set()
+    except OSError as error:
+        raise OutputError(f"{folder}: {error.strerror}; -o names the output folder") from error
+
+
+def _item(pair: PairCase, template: Request, folder: Path, present: set[str]) -> Item:
+    request = replace(
+        template,
+        fixed=pair.fixed.image,
+        moving=pair.moving.image,
+        **_companions("fixed", pair.fixed),
+        **_companions("moving", pair.moving),
+        output=f"{folder}{os.sep}{pair.name}_",
+    )
+    if pair.fixed.frame is not None or pair.moving.frame is not None:
+        why = f"{pair.name}: a frame of a series or video; write it to a file of its own first"
+        return Item(pair.name, request, error=why)
+    if template.overwrite:
+        return Item(pair.name, request)
+    name = f"{pair.name}_{SUFFIX}"
+    again = replace(request, overwrite=True)
+    if name not in present:
+        return Item(pair.name, again)
+    try:
+        record = read_record(folder / name)
+    except InputError:
+        return Item(pair.name, again)
+    other = _difference(record.get("request"), request)
+    if other:
+        why = (
+            f"{folder / name}: made with {other}; use --overwrite or another folder to register "
+            "this pair anew"
+        )
+        return Item(pair.name, request, error=why)
+    outputs = record.get("outputs", {}).values()
+    if {entry.get("file") for entry in outputs} <= present:
+        return Item(pair.name, request, complete=True)
+    return Item(pair.name, again)
+
+
+def _companions(role: str, case: Case) -> dict[str, Any]:
+    return {f"{role}_labels": case.labels, f"{role}_mask": case.mask, f"{role}_points": case.points}
+
+
+def _difference(recorded: Any, request: Request) -> str | None:
+    """What a record was made with that the request does not ask for, in a few words."""
+    asked = json.loads(json.dumps(request.asked()))
+    if recorded == asked:
+        return None
+    if not isinstance(recorded, dict):
+        return "an older regtool, which did not note its settings"
+    keys = [key for key in asked if recorded.get(key) != asked[key]]
+    parts = [f"{key} {recorded.get(key)!s} (now {asked[key]!s})" for key in keys[:3]]
+    return ", ".join(parts) or "other settings"

@@ -1,0 +1,278 @@
+"""One registration in phases: open, prepare, (the method), finish; a cohort overlaps them."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from dataclasses import field as default
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regtool.engine import measure, topology
+from regtool.engine.extras import Extras
+from regtool.engine.refine import refine
+from regtool.engine.registrar import Registrar, load_registrar
+from regtool.engine.request import (
+    Inputs,
+    Request,
+    read_inputs,
+    refuse_ignored,
+    slice_axis,
+)
+from regtool.engine.results import Plan, invert_field, write_results
+from regtool.errors import WorseError
+from regtool.imaging.initial import check_overlap, initial_transform
+from regtool.imaging.resample import resample
+from regtool.imaging.transforms import Transform
+from regtool.imaging.writing import Outputs
+from regtool.plugins import discovery
+from regtool.plugins.exchange import Prediction
+from regtool.prepare.pair import Prepared, prepare_pair
+from regtool.spatial.grid import Matrix
+
+log = logging.getLogger("regtool.engine")
+
+_NOISE = 3e-3
+"""A loss of local NCC up to this is interpolation, not a failed registration."""
+
+Report = Callable[[str, int, int], None]
+
+
+@dataclass
+class Registration:
+    """The result of one registration; arrays are on the fixed grid.
+
+    ``field`` (*S, ndim): LPS mm, components (x, y, z); ``affine``: homogeneous world matrix. The
+    moving image is read at ``affine(x + field(x))``. ``inverse`` undoes ``field`` alone.
+    ``outputs`` are the files written, by role; ``record`` is what the JSON record holds.
+    """
+
+    warped: NDArray[Any]
+    field: NDArray[np.float32]
+    affine: Matrix
+    inverse: NDArray[np.float32] | None
+    warped_labels: NDArray[Any] | None
+    record: dict[str, Any]
+    outputs: dict[str, Path] = default(default_factory=dict)
+
+
+class Clock:
+    """Seconds spent in each part, for the record."""
+
+    def __init__(self, wall: bool = True) -> None:
+        self.seconds: dict[str, float] = {}
+        self.started = time.perf_counter() if wall else None
+
+    @contextlib.contextmanager
+    def __call__(self, part: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[part] = time.perf_counter() - start
+
+    def total(self) -> float:
+        """Seconds since the start, or of all parts where pairs take turns."""
+        if self.started is None:
+            return sum(self.seconds.values())
+        return time.perf_counter() - self.started
+
+
+@dataclass
+class Task:
+    """A registration whose files are read and whose outputs are free."""
+
+    request: Request
+    inputs: Inputs
+    slices: int | None
+    plan: Plan
+    outputs: Outputs | None
+    clock: Clock
+    label: str = ""
+    warnings: list[str] = default(default_factory=list)
+
+    @property
+    def ndim(self) -> int:
+        """Dimensions that the method has to have."""
+        return self.inputs.fixed.ndim if self.slices is None else 2
+
+    def warn(self, sentence: str) -> None:
+        """Say it, and note it in the record."""
+        self.warnings.append(sentence)
+        log.warning("%s%s", self.label, sentence)
+
+
+def open_task(request: Request, label: str = "", wall: bool = True) -> Task:
+    """Read and check everything that a request names; ``label`` goes before warnings.
+
+    Raises the errors of ``regtool.errors``.
+    """
+    clock = Clock(wall)
+    description = discovery.load(request.method)
+    with clock("read"):
+        inputs = read_inputs(request)
+    slices = slice_axis(inputs.fixed, description, request.slices)
+    refuse_ignored(description, inputs)
+    plan = Plan(request, inputs)
+    outputs = plan.open() if request.output is not None else None
+    task = Task(request, inputs, slices, plan, outputs, clock, label)
+    for sentence in [*inputs.warnings, *_unreadable_elsewhere(request, inputs)]:
+        task.warn(sentence)
+    return task
+
+
+def load(request: Request, ndim: int) -> Registrar:
+    """The method of a request with its weights, for images of ``ndim`` dimensions."""
+    return load_registrar(
+        request.method,
+        ndim,
+        weights=request.weights,
+        settings=request.settings,
+        device=request.device,
+        precision=request.precision,
+        threads=request.threads,
+        seed=request.seed,
+        offline=request.offline,
+    )
+
+
+def prepare(task: Task, registrar: Registrar) -> Prepared:
+    """Align the images as asked, and bring them to the method's grid."""
+    task.warnings += registrar.weights.warnings
+    inputs = task.inputs
+    with task.clock("initial"):
+        initial = _initial(task.request, inputs, registrar)
+    with task.clock("prepare"):
+        return prepare_pair(
+            inputs.fixed,
+            inputs.moving,
+            registrar.preparation,
+            slices=task.slices,
+            initial=initial,
+            fixed_mask=inputs.fixed_mask,
+            moving_mask=inputs.moving_mask,
+            fixed_labels=_if("labels", registrar, inputs.fixed_labels),
+            moving_labels=_if("labels", registrar, inputs.moving_labels),
+            fixed_points=_if("points", registrar, inputs.fixed_points),
+            moving_points=_if("points", registrar, inputs.moving_points),
+            roi=inputs.roi,
+        )
+
+
+def finish(
+    task: Task,
+    registrar: Registrar,
+    prepared: Prepared,
+    prediction: Prediction,
+    report: Report | None = None,
+) -> Registration:
+    """From a method's answer to the files: refine, repair, resample, measure, invert, write."""
+    request, inputs, clock = task.request, task.inputs, task.clock
+    with clock("field"):
+        displacement = prediction.displacement
+        assert displacement is not None  # the registrar has checked it
+        field_mm = prepared.world_field(displacement)
+        affine = prepared.world_affine(prediction)
+    more: dict[str, Any] = {}
+    if request.refine:
+        with clock("refine"):
+            steps = None if report is None else partial(report, "refine")
+            better = refine(request, inputs, field_mm, affine, task.slices, steps)
+            field_mm, more["refine"] = better.field, better.as_dict()
+    if request.topology == "repair":
+        with clock("topology"):
+            field_mm, more["topology"] = topology.repair(inputs, field_mm, affine)
+    with clock("resample"):
+        chain: list[Transform] = [(field_mm, inputs.fixed.grid), affine]
+        warped = resample(inputs.moving, inputs.fixed.grid, chain)
+        labels = None
+        if inputs.moving_labels is not None:
+            labels = resample(inputs.moving_labels, inputs.fixed.grid, chain, "nearest")
+    with clock("measure"):
+        numbers = _measure(request, inputs, chain, warped, labels) | more
+    if "topology" in more:
+        topology.compare(more["topology"], numbers.get("dice"))
+    worse = _got_worse(numbers["similarity"])
+    if worse:
+        if request.fail_if_worse:
+            raise WorseError(f"{worse}; nothing was written (--fail-if-worse)")
+        task.warn(worse)
+    inverse = None
+    if request.inverse:
+        with clock("inverse"):
+            near = None if prediction.inverse is None else prepared.world_field(prediction.inverse)
+            inverse, numbers["inverse"] = invert_field(field_mm, inputs.fixed.grid, near)
+    result = Registration(warped, field_mm, affine, inverse, labels, {})
+    extras = Extras.of(prediction, prepared, inputs, affine)
+    record = task.plan.record(registrar, prepared, result, numbers, task.warnings)
+    record["seconds"] = {**clock.seconds, "total": clock.total()}
+    result.record = record
+    if task.outputs is not None:
+        result.outputs = write_results(task.outputs, task.plan, result, inputs, extras, clock.total)
+    return result
+
+
+def _unreadable_elsewhere(request: Request, inputs: Inputs) -> list[str]:
+    """ITK takes a field of one slice for 2-D and puts it at z = 0, with the plane's normal along z.
+
+    ANTs then finds every point outside the field and applies the affine alone, without a word.
+    """
+    grid = inputs.fixed.grid
+    if request.output is None or request.composite or not inputs.fixed.is_one_slice:
+        return []
+    if abs(grid.origin[2]) <= 0.5 and abs(abs(grid.direction[8]) - 1) < 1e-6:
+        return []
+    return [
+        f"{inputs.fixed.name}: ITK and ANTs place the field of a one-slice volume at z = 0 and "
+        "would ignore this one; for them add --composite and use Composite.h5"
+    ]
+
+
+def _initial(request: Request, inputs: Inputs, registrar: Registrar) -> Matrix:
+    kind = request.initial or registrar.preparation.initial
+    matrix = initial_transform(
+        kind,
+        inputs.fixed,
+        inputs.moving,
+        inputs.fixed_mask,
+        inputs.moving_mask,
+        seed=request.seed,
+        threads=request.threads,
+    )
+    check_overlap(inputs.fixed, inputs.moving, matrix)
+    return matrix
+
+
+def _if(capability: str, registrar: Registrar, value: Any) -> Any:
+    return value if capability in registrar.method.capabilities else None
+
+
+def _measure(
+    request: Request,
+    inputs: Inputs,
+    chain: list[Transform],
+    warped: NDArray[Any],
+    labels: NDArray[Any] | None,
+) -> dict[str, Any]:
+    field_mm, grid = chain[0]
+    numbers: dict[str, Any] = {"similarity": measure.similarity(inputs, warped)}
+    if request.topology != "off":
+        numbers["jacobian"] = measure.determinant(field_mm, grid, inputs.fixed_mask)
+    numbers["dice"] = measure.overlap(inputs, labels)
+    numbers["tre_mm"] = measure.landmarks(inputs, chain)
+    return {key: value for key, value in numbers.items() if value is not None}
+
+
+def _got_worse(similarity: dict[str, dict[str, float]]) -> str | None:
+    local = similarity["local_ncc"]
+    if local["after"] >= local["before"] - _NOISE:
+        return None
+    return (
+        f"the similarity got worse: local NCC {local['before']:.3f} before, "
+        f"{local['after']:.3f} after; look at the result before you use it"
+    )
