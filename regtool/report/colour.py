@@ -15,13 +15,15 @@ LABEL_COLOURS = (
 )  # fmt: skip
 """For lines on dark pictures; the first ones keep apart for colour-blind readers too."""
 FOLD_COLOUR = "#c6ff00"
+_RESIDUAL = ((150, 214, 255), (38, 118, 190), (0, 0, 0), (190, 92, 14), (255, 205, 130))
 _SAMPLE = 400_000
 
 
 @dataclass(frozen=True)
 class Bar:
-    """A colour bar: CSS colours at equal steps, and ticks as (position in 0..1, text)."""
+    """A colour bar: its map, CSS colours at equal steps, ticks as (position in 0..1, text)."""
 
+    name: str
     colours: tuple[str, ...]
     ticks: tuple[tuple[float, str], ...]
     label: str
@@ -61,7 +63,15 @@ def grey(values: NDArray[Any]) -> NDArray[np.uint8]:
 
 @lru_cache(maxsize=8)
 def table(name: str) -> NDArray[np.uint8]:
-    """256 colours of a matplotlib colour map, (256, 3)."""
+    """256 colours of a matplotlib colour map, or of ``residual``, (256, 3).
+
+    ``residual`` is black in the middle, so that what is left of a difference stands out; blue
+    below, orange above, equally bright.
+    """
+    if name == "residual":
+        places, stops = (0, 0.25, 0.5, 0.75, 1), np.asarray(_RESIDUAL, dtype=np.float64)
+        ramp = [np.interp(np.linspace(0, 1, 256), places, stops[:, c]) for c in range(3)]
+        return np.asarray(np.rint(np.stack(ramp, -1)), dtype=np.uint8)
     from matplotlib import colormaps
 
     colours = colormaps[name](np.linspace(0, 1, 256))[:, :3]
@@ -76,7 +86,7 @@ def coloured(values: NDArray[Any], name: str) -> NDArray[np.uint8]:
 def bar(name: str, ticks: list[tuple[float, str]], label: str) -> Bar:
     """The colour bar of a map; tick positions in 0..1."""
     rows = table(name)[np.linspace(0, 255, 13).astype(int)]
-    return Bar(tuple("#{:02x}{:02x}{:02x}".format(*row) for row in rows), tuple(ticks), label)
+    return Bar(name, tuple("#{:02x}{:02x}{:02x}".format(*row) for row in rows), tuple(ticks), label)
 
 
 def number(value: float) -> str:

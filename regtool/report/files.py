@@ -15,6 +15,7 @@ from regtool.imaging.resample import resample
 from regtool.imaging.transforms import Transform, read_affine, read_field
 from regtool.imaging.volume import Volume
 from regtool.record import SUFFIX, output_path, read_record, sha256
+from regtool.report.values import at
 from regtool.report.view import ExtraView, PairView
 from regtool.spatial.grid import Grid
 
@@ -82,14 +83,20 @@ def cohort_rows(folder: str | Path) -> Iterator[dict[str, Any]]:
             continue
 
 
-def images_of(record_path: str | Path) -> tuple[Volume, NDArray[Any]]:
-    """The fixed image of a record and the warped one on its grid, for a thumbnail.
+def images_of(record_path: str | Path) -> tuple[Volume, NDArray[Any], NDArray[Any] | None]:
+    """The fixed image of a record, the warped one and, if written, its labels, for a thumbnail.
+
+    The arrays are on the grid of the fixed image.
 
     Raises InputError as ``pair_view_from``.
     """
     record = read_record(record_path)
     fixed = read_image(_input(record_path, record, "fixed"))
-    return fixed, _on(read_image(_output(record_path, record, _WARPED)), fixed.grid)
+    warped = _on(read_image(_output(record_path, record, _WARPED)), fixed.grid)
+    labels = None
+    if isinstance(at(record, "outputs", _LABELS), Mapping):
+        labels = _on(read_labels(_output(record_path, record, _LABELS)), fixed.grid, "nearest")
+    return fixed, warped, labels
 
 
 def _input(record_path: str | Path, record: Mapping[str, Any], which: str) -> Path:

@@ -7,6 +7,7 @@ pixel is (0.5, 0.5).
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -83,11 +84,7 @@ def svg_path(lines: Sequence[Polyline], closed: bool = False) -> str:
         points = np.rint(line * SCALE).astype(int).tolist()
         if closed and len(points) > 1 and points[0] == points[-1]:
             points.pop()
-        steps = [
-            f"{x - u} {y - v}"
-            for (u, v), (x, y) in zip(points, points[1:], strict=False)
-            if x != u or y != v
-        ]
+        steps = [f"{x - u} {y - v}" for (u, v), (x, y) in pairwise(points) if x != u or y != v]
         if steps:
             body = " ".join(steps).replace(" -", "-")
             pieces.append(f"M{points[0][0]} {points[0][1]}l{body}{end}")
@@ -106,7 +103,7 @@ def squares(mask: NDArray[np.bool_]) -> list[Polyline]:
 
 
 def arrows(start: NDArray[np.float64], shift: NDArray[np.float64]) -> list[Polyline]:
-    """An arrow from every start (N, 2) by its shift (N, 2), as one open line each."""
+    """An arrow from every start (N, 2) by its shift (N, 2), as one open line each, in mm."""
     tip, side = start + shift, np.stack([-shift[:, 1], shift[:, 0]], -1)
     back = tip - 0.32 * shift
     return list(np.stack([start, tip, back + 0.18 * side, tip, back - 0.18 * side], axis=1))
@@ -115,4 +112,3 @@ def arrows(start: NDArray[np.float64], shift: NDArray[np.float64]) -> list[Polyl
 def _ends(flags: NDArray[np.bool_]) -> tuple[int, int]:
     where = np.flatnonzero(flags)
     return int(where[0]), int(where[-1]) + 1
-

@@ -10,15 +10,13 @@ from regtool.imaging.writing import Outputs
 from regtool.report import numbers, provenance, values
 from regtool.report.page import render
 from regtool.report.planes import Plane
-from regtool.report.scene import MOST_LABELS, Box, Scene, make_scene
+from regtool.report.scene import MOST_LABELS, Scene, Zoom, make_scene, zoom_of
 from regtool.report.slices import Stack, stacks
 from regtool.report.values import at, figure, file_name, text
 from regtool.report.view import PairView
 
 _TILTED = 10.0
 """Degrees from which a plane is called oblique."""
-_WORTH_A_ZOOM = 0.75
-"""The region of interest is zoomed to when it takes less of a plane's longer side."""
 
 
 def pair_report(
@@ -56,7 +54,7 @@ def page_of(scene: Scene, shown: list[Stack]) -> str:
     """The text of the page."""
     view = scene.view
     record = view.record
-    zooms = [_zoom(stack.plane, scene.box) for stack in shown]
+    zooms = [zoom_of(stack.plane, scene.box) for stack in shown]
     colours = {str(label): scene.colour_of(label) for label in scene.labels}
     names = {str(label): name for label, name in view.label_names.items()}
     moving, fixed = (file_name(at(record, w, "path")) or w for w in ("moving", "fixed"))
@@ -71,7 +69,7 @@ def page_of(scene: Scene, shown: list[Stack]) -> str:
         warnings=values.listed(record.get("warnings")),
         tiles=numbers.tiles(record, scene.displacement),
         sections=[_section(scene, stack, zoom) for stack, zoom in zip(shown, zooms, strict=True)],
-        zoomed=any(z["worth"] for z in zooms),
+        zoomed=any(z.worth for z in zooms),
         box_is=scene.box_is,
         legend=[(scene.colour_of(label), scene.name_of(label)) for label in scene.labels],
         unlisted=scene.all_labels - len(scene.labels),
@@ -92,7 +90,7 @@ def page_of(scene: Scene, shown: list[Stack]) -> str:
     )
 
 
-def _section(scene: Scene, stack: Stack, zoom: dict[str, Any]) -> dict[str, Any]:
+def _section(scene: Scene, stack: Stack, zoom: Zoom) -> dict[str, Any]:
     plane = stack.plane
     height, width = plane.extent
     return {
@@ -105,7 +103,7 @@ def _section(scene: Scene, stack: Stack, zoom: dict[str, Any]) -> dict[str, Any]
         "count": plane.count,
         "ratio": round(width / height, 4),
         "zoom": zoom,
-        "wide": width > 1.9 * height,
+        "wide": (zoom.ratio if zoom.worth else width / height) > 1.9,
     }
 
 
@@ -123,23 +121,6 @@ def _about(plane: Plane, scene: Scene) -> str:
         own = 2 - "xyz".index(slices.lower()) == plane.axis
         parts.append("each slice registered by itself" if own else "across the slices")
     return "; ".join(parts)
-
-
-def _zoom(plane: Plane, box: Box) -> dict[str, Any]:
-    """The region of interest in fractions of the picture, flips included."""
-    fractions = []
-    for axis, flip, n in zip((plane.rows, plane.columns), plane.flips, plane.shape, strict=True):
-        start, stop = box[axis]
-        if flip:
-            start, stop = n - stop, n - start
-        fractions.append((start / n, (stop - start) / n))
-    (y, h), (x, w) = fractions
-    height, width = plane.extent
-    return {
-        "x": round(x, 5), "y": round(y, 5), "w": round(w, 5), "h": round(h, 5),
-        "ratio": round(w * width / (h * height), 4),
-        "worth": max(w, h) < _WORTH_A_ZOOM,
-    }  # fmt: skip
 
 
 def _subtitle(view: PairView) -> str:

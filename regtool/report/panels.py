@@ -105,8 +105,8 @@ def _difference(scene: Scene, name: str, title: str, units: dict[str, NDArray[An
         "before" if name == "moving" else "after",
         title,
         f"Fixed − {'moving' if name == 'moving' else 'warped'}, % of the window",
-        colour.coloured(values, "berlin"),
-        bar=colour.bar("berlin", ticks, "difference in percent of the window"),
+        colour.coloured(values, "residual"),
+        bar=colour.bar("residual", ticks, "difference in percent of the window"),
     )
 
 
@@ -174,10 +174,10 @@ def _arrows(scene: Scene, plane: Plane, field: NDArray[Any]) -> list[Polyline]:
     y, x = (a.reshape(-1) for a in np.meshgrid(rows, columns, indexing="ij"))
     vectors = field[y, x].astype(np.float64)
     along = np.stack([vectors @ plane.right, vectors @ plane.down], -1)
-    shift = along / np.asarray([plane.spacing[1], plane.spacing[0]])
     moved = np.hypot(along[:, 0], along[:, 1]) > max(0.02 * scene.reach, 0.1 * min(plane.spacing))
-    start = np.stack([x, y], -1).astype(np.float64) + 0.5
-    return lines.arrows(start[moved], shift[moved])
+    pixel = np.asarray([plane.spacing[1], plane.spacing[0]])
+    start = (np.stack([x, y], -1) + 0.5) * pixel
+    return [line / pixel for line in lines.arrows(start[moved], along[moved])]
 
 
 def _box_extent(scene: Scene, plane: Plane) -> tuple[float, float]:

@@ -16,7 +16,7 @@ from regtool.report.panels import Overlay, Panel
 
 LONGEST = 768
 """Pixels of a picture's longer side at most; larger ones are reduced."""
-_DIMMED = 0.55
+DIMMED = 0.55
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def picture(panel: Panel) -> Picture:
     """Encode a panel."""
     pixels = panel.pixels
     if panel.dim:
-        pixels = np.rint(pixels * _DIMMED).astype(np.uint8)
+        pixels = np.rint(pixels * DIMMED).astype(np.uint8)
     height, width = pixels.shape[:2]
     box = f"0 0 {width * lines.SCALE} {height * lines.SCALE}"
     strokes = tuple(s for o in panel.overlays if (s := _strokes(o)).d)

@@ -19,7 +19,7 @@ def facts(record: Mapping[str, Any]) -> Pairs:
         ("Method", " · ".join(t for t in (plain(at(record, "method", "name")),
                                           plain(at(record, "method", "distribution"))) if t)),
         ("Weights", _weights(weights)),
-        ("Options", plain(options) if isinstance(options, Mapping) and options else ""),
+        ("Options", _options(options)),
         ("Initial alignment", _initial(record)),
         ("Slice by slice", f"along {plain(record['slices'])}" if record.get("slices") else ""),
         ("Network grid", _grid(record.get("network_grid"))),
@@ -75,6 +75,12 @@ def affine(record: Mapping[str, Any]) -> list[list[str]]:
         for row in matrix
         if isinstance(row, list)
     ]
+
+
+def _options(found: Any) -> str:
+    """Options that have a value; those left to the method are none of them."""
+    known = found.items() if isinstance(found, Mapping) else ()
+    return ", ".join(f"{key} {plain(value)}" for key, value in known if value is not None)
 
 
 def _weights(found: Any) -> str:

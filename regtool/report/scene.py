@@ -18,6 +18,8 @@ MOST_LABELS = 12
 """Labels whose outlines are drawn: the largest."""
 _RATIOS = (1.25, 1.5, 2.0, 3.0, 4.0)
 _MARGIN_MM = 8.0
+_WORTH_A_ZOOM = 0.55
+"""Pictures are zoomed to the region when it takes less of their area."""
 
 Levels = tuple[float, float]
 Box = tuple[tuple[int, int], ...]
@@ -77,17 +79,18 @@ class Scene:
 def make_scene(view: PairView) -> Scene:
     """Choose every scale of a report from the whole volumes."""
     grid = view.grid
-    windows = {"fixed": colour.window(view.fixed), "moving": colour.window(view.moving)}
-    windows["warped"] = windows["moving"]
-    gap = colour.unit(colour.sample(view.fixed), windows["fixed"]) - colour.unit(
-        colour.sample(view.moving), windows["moving"]
-    )
-    half = colour.nice(max(0.05, min(1.0, float(np.percentile(np.abs(gap), 99.5)))))
     length = np.sqrt(np.einsum("...i,...i->...", view.field, view.field))
     determinant = field_jacobian(view.field, grid).float().numpy()
     folded = _folded(determinant, view.mask)
     labels, count = _labels(view)
     box, box_is = _box(view, length, labels)
+    part = tuple(slice(start, stop) for start, stop in box)
+    windows = {name: colour.window(getattr(view, name)[part]) for name in ("fixed", "moving")}
+    windows["warped"] = windows["moving"]
+    gap = colour.unit(colour.sample(view.fixed[part]), windows["fixed"]) - colour.unit(
+        colour.sample(view.moving[part]), windows["moving"]
+    )
+    half = colour.nice(max(0.05, min(1.0, float(np.percentile(np.abs(gap), 99.5)))))
     sides = [(stop - start) * s for (start, stop), s in zip(box, grid.spacing[::-1], strict=True)]
     wide = sorted(sides)[-2:]
     return Scene(
@@ -95,6 +98,31 @@ def make_scene(view: PairView) -> Scene:
         _ratio(determinant), folded, labels, count, box, box_is, colour.nice(wide[0] / 18),
         colour.nice(wide[0] / 6), _displacement(length), _extras(view),
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Zoom:
+    """The region of interest in fractions of a picture, its shape (width / height), its worth."""
+
+    x: float
+    y: float
+    w: float
+    h: float
+    ratio: float
+    worth: bool
+
+
+def zoom_of(plane: Plane, box: Box) -> Zoom:
+    """Where the region of interest lies in the pictures of a plane, flips included."""
+    spans = []
+    for axis, flip, n in zip((plane.rows, plane.columns), plane.flips, plane.shape, strict=True):
+        start, stop = box[axis]
+        if flip:
+            start, stop = n - stop, n - start
+        spans.append((round(start / n, 5), round((stop - start) / n, 5)))
+    (y, h), (x, w) = spans
+    height, width = plane.extent
+    return Zoom(x, y, w, h, round(w * width / (h * height), 4), w * h < _WORTH_A_ZOOM)
 
 
 def _top(length: NDArray[Any]) -> float:
@@ -152,18 +180,22 @@ def _box(view: PairView, length: NDArray[Any], labels: tuple[int, ...]) -> tuple
         inside, what = np.logical_or.reduce(present), "the labels"
     else:
         inside, what = length > 0.25 * max(_top(length), 1e-6), "what moves"
-    whole = tuple((0, n) for n in view.grid.shape)
+    box = box_around(inside, view.grid)
+    return (box, what) if box else (tuple((0, n) for n in view.grid.shape), "the image")
+
+
+def box_around(inside: NDArray[np.bool_], grid: Grid) -> Box | None:
+    """The box of a mask with a margin, as (start, stop) a tensor axis; None for an empty mask."""
     if not inside.any():
-        return whole, "the image"
+        return None
     box = []
     for axis, n in enumerate(inside.shape):
         others = tuple(a for a in range(inside.ndim) if a != axis)
         where = np.flatnonzero(inside.any(axis=others))
         first, last = int(where[0]), int(where[-1]) + 1
-        spacing = view.grid.spacing[::-1][axis]
-        margin = round(max(0.18 * (last - first), _MARGIN_MM / spacing))
+        margin = round(max(0.18 * (last - first), _MARGIN_MM / grid.spacing[::-1][axis]))
         box.append((max(0, first - margin), min(n, last + margin)))
-    return tuple(box), what
+    return tuple(box)
 
 
 def _extras(view: PairView) -> dict[str, Shown]:
