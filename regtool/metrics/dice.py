@@ -9,6 +9,9 @@ from numpy.typing import ArrayLike
 
 from regtool.metrics.indexing import enumerate_labels, label_pair
 
+_TABLE = 1 << 24
+"""Most pairs of labels that are counted in a table."""
+
 
 def dice(
     fixed: ArrayLike, moving: ArrayLike, labels: Iterable[int] | None = None
@@ -19,28 +22,41 @@ def dice(
     of either map. A label that is empty in both is left out (not 1, not 0: METHODS 2.5); one that
     is empty in a single map scores 0. Raises ValueError when the shapes differ.
     """
-    a, b = label_pair(fixed, moving)
-    values, first, second = enumerate_labels(a, b)
-    first, second = first.ravel(), second.ravel()
-    in_a = np.bincount(first, minlength=len(values))
-    in_b = np.bincount(second, minlength=len(values))
-    both = np.bincount(first[first == second], minlength=len(values))
-    rank = {v: i for i, v in enumerate(values)}
-    wanted = [v for v in rank if v != 0] if labels is None else [int(v) for v in labels]
-    return {
-        v: float(2 * both[rank[v]] / (in_a[rank[v]] + in_b[rank[v]])) for v in wanted if v in rank
-    }
+    counts = _Counts(fixed, moving)
+    wanted = [v for v in counts.rank if v != 0] if labels is None else [int(v) for v in labels]
+    scores = ((v, counts.dice([v])) for v in wanted)
+    return {v: score for v, score in scores if score is not None}
 
 
 def dice_groups(
     fixed: ArrayLike, moving: ArrayLike, groups: Mapping[str, Iterable[int]]
 ) -> dict[str, float]:
     """Dice of unions of labels, by name: ``{"LV": (2, 3)}``. Groups empty in both are left out."""
-    a, b = label_pair(fixed, moving)
-    scores: dict[str, float] = {}
-    for name, members in groups.items():
-        wanted = list(members)
-        score = dice(np.isin(a, wanted), np.isin(b, wanted))
-        if 1 in score:
-            scores[name] = score[1]
-    return scores
+    counts = _Counts(fixed, moving)
+    scores = ((name, counts.dice(members)) for name, members in groups.items())
+    return {name: score for name, score in scores if score is not None}
+
+
+class _Counts:
+    """How many voxels have one label in the first map and another in the second."""
+
+    def __init__(self, fixed: ArrayLike, moving: ArrayLike) -> None:
+        values, first, second = enumerate_labels(*label_pair(fixed, moving))
+        self.rank = {v: i for i, v in enumerate(values)}
+        n = len(values)
+        both = (first * n + second).ravel()
+        if n * n <= _TABLE:
+            table = np.bincount(both, minlength=n * n)
+            found = np.flatnonzero(table)
+            self._count = table[found]
+        else:
+            found, self._count = np.unique(both, return_counts=True)
+        self._first, self._second = np.divmod(found, max(n, 1))
+
+    def dice(self, members: Iterable[int]) -> float | None:
+        """Dice of a union of labels; None when it is empty in both maps."""
+        inside = np.zeros(len(self.rank), dtype=bool)
+        inside[[self.rank[int(m)] for m in members if int(m) in self.rank]] = True
+        a, b = inside[self._first], inside[self._second]
+        total = int(self._count[a].sum() + self._count[b].sum())
+        return float(2 * self._count[a & b].sum() / total) if total else None

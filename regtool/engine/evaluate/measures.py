@@ -142,7 +142,7 @@ def measure_inverse(pair: Registered, settings: Settings, numbers: Numbers) -> N
 
 def measure_seconds(pair: Registered, settings: Settings, numbers: Numbers) -> None:
     """How long the registration took, from its record."""
-    total = pair.record.get("seconds", {}).get("total")
+    total = pair.section("seconds").get("total")
     if settings.wants("seconds") and isinstance(total, int | float):
         numbers.after["seconds"] = float(total)
 

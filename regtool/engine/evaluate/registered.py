@@ -81,6 +81,11 @@ class Registered:
         """The warped image as written."""
         return read_image(output_path(self.path, self.record, WARPED)).array
 
+    def section(self, name: str) -> Mapping[str, Any]:
+        """A part of the record such as ``seconds``; empty where the record has none."""
+        found = self.record.get(name)
+        return found if isinstance(found, Mapping) else {}
+
     def output(self, role: str) -> Path | None:
         """The file of a role such as ``Trajectory.nii.gz``, if the record lists it."""
         return output_path(self.path, self.record, role) if role in self.record["outputs"] else None
@@ -90,26 +95,25 @@ class Registered:
 
         Raises InputError when it is not there.
         """
-        recorded = self.record.get("companions", {}).get(name)
+        recorded = self.section("companions").get(name)
         if name not in self._files and recorded is None:
             return None
         return self._find(name, recorded)
 
     def facts(self) -> dict[str, Any]:
         """What identifies the registration, ready for JSON."""
-        record = self.record
         facts = {
             "record": str(self.path),
-            "method": record.get("method", {}).get("name"),
-            "weights": record.get("weights", {}).get("name"),
+            "method": self.section("method").get("name"),
+            "weights": self.section("weights").get("name"),
         }
         for role in ("fixed", "moving"):
-            image = record.get(role, {})
+            image = self.section(role)
             facts |= {role: image.get("path"), f"{role}_sha256": image.get("sha256")}
         return facts
 
     def _image(self, role: str) -> Volume:
-        facts = self.record.get(role, {})
+        facts = self.section(role)
         file = self._find(role, facts.get("path"))
         if role not in self._files and facts.get("sha256") not in (None, sha256(file)):
             raise InputError(f"{file}: changed since {self.path} was written; register again")

@@ -1,0 +1,139 @@
+"""Tables of ``regtool evaluate``."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from regtool.cli.tables import print_table
+
+TITLES = {
+    "dice": "Dice", "hd95": "HD95 (mm)", "surface_dice": "surface Dice", "tre": "TRE (mm)",
+    "tre_median": "TRE median (mm)", "tre_max": "TRE largest (mm)", "ncc": "NCC", "mse": "MSE",
+    "nmse": "NMSE", "psnr": "PSNR (dB)", "ssim": "SSIM", "folds": "J <= 0 (%)",
+    "sd_jacobian": "SD of J", "sd_log_jacobian": "SD of log J",
+    "inverse_error": "there and back (mm)", "inverse_error_max": "largest (mm)",
+    "seconds": "seconds",
+}  # fmt: skip
+_DIGITS = {"hd95": 2, "tre": 2, "tre_median": 2, "tre_max": 2, "psnr": 2, "seconds": 1}
+_SIGNIFICANT = ("mse", "nmse", "folds", "inverse_error", "inverse_error_max")
+STRUCTURES = 40
+"""More structures than these are left to JSON and CSV."""
+
+
+def print_evaluation(result: dict[str, Any]) -> None:
+    """One pair: before and after. More: mean (SD) and median; several runs side by side."""
+    if not result["pairs"]:
+        return
+    keys = _keys(result)
+    if len(result["pairs"]) == 1 and not result["failed"]:
+        _print_pair(result["pairs"][0], keys, result)
+    elif len(result["summary"]) == 1:
+        _print_summary(result, keys)
+    else:
+        _print_runs(result, keys)
+
+
+def print_series(result: dict[str, Any]) -> None:
+    """Frames, and mean (SD) of those in between."""
+    rows: list[tuple[str, ...]] = [
+        (str(f["real"]), str(f["generated"]), number("psnr", f["psnr"]), number("nmse", f["nmse"]))
+        for f in result["frames"]
+    ]
+    means = [spread(key, result["summary"].get(key)) for key in ("psnr", "nmse")]
+    rows.append(("between", "mean (SD)", *means))
+    print_table(rows, ("real frame", "generated", "PSNR (dB)", "NMSE"))
+
+
+def number(key: str, value: float | None) -> str:
+    """A number with the digits that suit its metric."""
+    metric = key.partition(":")[0]
+    if value is None or math.isnan(value):
+        return "-"
+    if math.isinf(value):
+        return "inf" if value > 0 else "-inf"
+    if metric in _SIGNIFICANT:
+        return f"{value:.3g}"
+    return f"{value:.{_DIGITS.get(metric, 4)}f}"
+
+
+def spread(key: str, summary: dict[str, float] | None) -> str:
+    """Mean (SD)."""
+    if summary is None:
+        return "-"
+    return f"{number(key, summary['mean'])} ({number(key, summary['sd'])})"
+
+
+def _keys(result: dict[str, Any]) -> list[str]:
+    """Numbers in the order of their titles, means before their structures."""
+    found = dict.fromkeys(key for pair in result["pairs"] for key in pair["after"])
+    few = len({key.partition(":")[2] for key in found if ":" in key}) <= STRUCTURES
+    return [
+        key
+        for metric in TITLES
+        for key in found
+        if key == metric or (few and key.startswith(f"{metric}:"))
+    ]
+
+
+def _title(key: str, result: dict[str, Any]) -> str:
+    metric, colon, structure = key.partition(":")
+    if colon:
+        return f"  {structure}"
+    title = TITLES[metric]
+    if metric == "dice":
+        title += f", labels {result['settings']['label_interpolation']}"
+    if metric == "surface_dice":
+        title += f" at {result['settings']['surface_tolerance_mm']:g} mm"
+    if metric in ("folds", "sd_jacobian", "sd_log_jacobian"):
+        title += f", {result['settings']['jacobian_differences']}"
+    return title
+
+
+def _print_pair(pair: dict[str, Any], keys: list[str], result: dict[str, Any]) -> None:
+    rows: list[tuple[str, ...]] = [
+        (_title(key, result), number(key, pair["before"].get(key)), number(key, pair["after"][key]))
+        for key in keys
+    ]
+    print_table(rows, (pair["name"], "before", "after"))
+
+
+def _print_summary(result: dict[str, Any], keys: list[str]) -> None:
+    (summary,) = result["summary"].values()
+    rows = []
+    for key in keys:
+        after, before = summary["after"].get(key), summary["before"].get(key)
+        median = "-" if after is None else number(key, after["median"])
+        count = "0" if after is None else str(after["n"])
+        rows.append((_title(key, result), count, spread(key, before), spread(key, after), median))
+    print_table(rows, ("metric", "n", "before", "mean (SD)", "median"))
+
+
+def _print_runs(result: dict[str, Any], keys: list[str]) -> None:
+    """A column of mean (SD) for each run, and the test against the first one."""
+    runs = result["summary"]
+    tests = result["comparison"]["tests"]
+    header = ["metric", *(run or "(no name)" for run in runs)]
+    for run in tests:
+        header += [
+            f"{run or '(no name)'} - {result['comparison']['reference'] or '(no name)'}",
+            "n",
+            "p",
+        ]
+    rows = []
+    for key in keys:
+        row = [_title(key, result)]
+        row += [spread(key, summary["after"].get(key)) for summary in runs.values()]
+        for test in tests.values():
+            row += _test(key, test.get(key))
+        rows.append(tuple(row))
+    print_table(rows, tuple(header))
+
+
+def _test(key: str, test: dict[str, float] | None) -> tuple[str, str, str]:
+    if test is None:
+        return "-", "0", "-"
+    difference = number(key, test["mean_difference"])
+    sign = "+" if test["mean_difference"] > 0 else ""
+    p = "-" if test["p"] is None else f"{test['p']:.2g}"
+    return sign + difference, str(test["n"]), p
