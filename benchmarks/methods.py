@@ -108,7 +108,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--keep", type=Path, help="folder for the registrations")
     parser.add_argument("--json", type=Path, help="everything that was measured")
-    given = parser.parse_args()
+    given = parser.parse_intermixed_args()
     pairs = open_data(given.data)
     pairs = (only(pairs, given.split) if given.split else pairs)[: given.limit]
     volumes = min(read_image(pairs[0].fixed.image).grid.size) > 1
