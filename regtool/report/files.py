@@ -117,10 +117,15 @@ def _companion(record_path: str | Path, record: Mapping[str, Any], which: str, r
 
 def _found(record_path: str | Path, given: str) -> Path:
     path = Path(given).expanduser()
+    if path.exists():
+        return path
     beside = Path(record_path).expanduser().parent / path.name
-    if not path.exists() and beside.exists():
-        return beside
-    return path
+    if not beside.exists():
+        raise InputError(
+            f"{path}: no such file, though {record_path} names it; put it beside the record, or "
+            "run in the folder where it was registered"
+        )
+    return beside
 
 
 def _output(record_path: str | Path, record: Mapping[str, Any], role: str) -> Path:

@@ -57,7 +57,7 @@ def page_of(scene: Scene, shown: list[Stack]) -> str:
     zooms = [zoom_of(stack.plane, scene.box) for stack in shown]
     colours = {str(label): scene.colour_of(label) for label in scene.labels}
     names = {str(label): name for label, name in view.label_names.items()}
-    moving, fixed = (file_name(at(record, w, "path")) or w for w in ("moving", "fixed"))
+    moving, fixed = _names(record)
     return render(
         "pair.html.j2",
         "pair.js",
@@ -88,6 +88,16 @@ def page_of(scene: Scene, shown: list[Stack]) -> str:
         has_affine=record.get("affine_is_identity") is False,
         version=values.plain(at(record, "software", "regtool")),
     )
+
+
+def _names(record: Mapping[str, Any]) -> tuple[str, str]:
+    """What to call the moving and the fixed image: file names, with folders when they are equal."""
+    paths = [at(record, which, "path") for which in ("moving", "fixed")]
+    for parts in (1, 2):
+        moving, fixed = (file_name(path, parts) for path in paths)
+        if moving != fixed:
+            break
+    return moving or "moving image", fixed or "fixed image"
 
 
 def _section(scene: Scene, stack: Stack, zoom: Zoom) -> dict[str, Any]:

@@ -77,6 +77,8 @@ def listed(value: Any) -> list[str]:
     return [str(v) for v in value] if isinstance(value, Sequence) else []
 
 
-def file_name(value: Any) -> str:
-    """The last part of a path in a record, of either kind of slash."""
-    return str(value).replace("\\", "/").rsplit("/", 1)[-1] if isinstance(value, str) else ""
+def file_name(value: Any, parts: int = 1) -> str:
+    """The last parts of a path in a record, of either kind of slash; empty for anything else."""
+    if not isinstance(value, str):
+        return ""
+    return "/".join(value.replace("\\", "/").split("/")[-parts:])
