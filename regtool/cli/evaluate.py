@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from regtool.cli import common, progress
-from regtool.cli.evaluation_tables import print_evaluation, print_series
+from regtool.cli.evaluation_tables import STRUCTURES, print_evaluation, print_series
 from regtool.errors import PairsFailed, UsageError
 
 
@@ -276,6 +276,10 @@ def _tell(result: dict[str, Any]) -> None:
     for pair in result["pairs"]:
         for sentence in pair["notes"]:
             common.log.warning("%s: %s", pair["name"], sentence)
+    structures = {key for pair in result["pairs"] for key in pair["after"] if ":" in key}
+    count = len({key.partition(":")[2] for key in structures})
+    if count > STRUCTURES:
+        common.log.info("%d structures: --json and --csv have each of them", count)
     if any("labels" in pair["details"] for pair in result["pairs"]):
         common.log.info("labels warped with: %s", result["settings"]["label_interpolation"])
     comparison = result["comparison"] or {"unmatched": {}, "repeated": {}}

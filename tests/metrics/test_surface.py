@@ -152,3 +152,18 @@ def test_wide_and_negative_labels():
     assert hd95(a, a, (1, 1)) == {-3: 0.0, 10**9: 0.0}
     assert dice(a, a) == {-3: 1.0, 10**9: 1.0}
     assert dice(a.astype(float), a.astype(float)) == {-3: 1.0, 10**9: 1.0}
+
+
+def test_thin_images_differ_from_monai_as_the_documents_say():
+    """Asked in 3-D, MONAI takes every voxel of a single slice as surface; we take its outline."""
+    monai = pytest.importorskip("monai.metrics")
+    a = np.zeros((1, 20, 20), int)
+    b = a.copy()
+    a[0, 4:16, 4:16] = b[0, 6:14, 6:14] = 1
+    tensors = one_hot(b, 1), one_hot(a, 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        within = monai.compute_surface_dice(*tensors, [0.0], spacing=(5.0, 1.0, 1.0))
+    assert float(within) == pytest.approx(2 * 64 / (144 + 64))
+    assert surface_dice(a, b, (5, 1, 1), 0.0) == {1: 0.0}
+    assert hd95(a, b, (5, 1, 1)) == {1: pytest.approx(math.sqrt(8))}
