@@ -14,6 +14,8 @@ from regtool.api.diffusion import (
     ddim_step,
     ddpm_step,
     predicted_clean,
+    respaced,
+    respaced_step,
 )
 
 
@@ -103,3 +105,49 @@ def test_ddim_inversion_is_undone_by_ddim(latent):
     for t in range(5, -1, -1):
         x = ddim_step(latent, x, predict(x, t), t, t - 1)
     assert torch.allclose(x, clean, atol=1e-4)
+
+
+def test_respaced_levels_are_evenly_spaced_down_to_the_clean_sample():
+    assert respaced(200, 200) == [(t, t - 1) for t in range(199, -1, -1)]
+    assert respaced(5, 99) == respaced(5, 5)
+    short = respaced(200, 80)
+    assert len(short) == 80 and (short[0][0], short[-1]) == (199, (0, -1))
+    assert all(one[1] == other[0] for one, other in zip(short[:-1], short[1:], strict=True))
+    strides = {here - there for here, there in short[:-1]}
+    assert strides == {2, 3}
+    assert respaced(7, 1) == [(6, -1)]
+    for start, steps in ((0, 1), (1, 0)):
+        with pytest.raises(ValueError, match="at least 1"):
+            respaced(start, steps)
+
+
+def test_a_respaced_step_of_one_level_is_ddpms_own():
+    schedule = NoiseSchedule("linear", 1e-6, 1e-2, 2000)
+    x, e = torch.randn(2, 2, 1, 8, 8).unbind(0)
+    for t in (1500, 200, 1):
+        fresh = torch.randn(x.shape, generator=torch.Generator().manual_seed(2))
+        one = respaced_step(schedule, x, e, t, t - 1, fresh)
+        other = ddpm_step(schedule, x, e, t, torch.Generator().manual_seed(2))
+        assert torch.allclose(one, other, atol=2e-4)
+
+
+@pytest.mark.parametrize(("t", "to"), [(199, 150), (80, 3)])
+def test_respaced_steps_leave_the_right_share_of_noise(t, to):
+    """With the exact noise of known samples, the next state is as if noised to that level."""
+    schedule = NoiseSchedule("linear", 1e-6, 1e-2, 2000)
+    clean = torch.full((1, 1, 200, 200), 0.3)
+    noise, fresh = torch.randn(2, 1, 1, 200, 200).unbind(0)
+    state = add_noise(schedule, clean, noise, t)
+    found = respaced_step(schedule, state, noise, t, to, fresh)
+    level = schedule.level(to)
+    assert float(found.mean()) == pytest.approx(level**0.5 * 0.3, abs=0.01)
+    assert float(found.std()) == pytest.approx((1 - level) ** 0.5, rel=0.02)
+
+
+def test_the_last_step_gives_the_clean_estimate_within_its_bound():
+    schedule = NoiseSchedule("linear", 1e-6, 1e-2, 2000)
+    clean, noise, fresh = torch.randn(3, 1, 1, 8, 8).unbind(0)
+    state = add_noise(schedule, clean, noise, 40)
+    assert torch.allclose(respaced_step(schedule, state, noise, 40, -1, fresh), clean, atol=1e-4)
+    bounded = respaced_step(schedule, state, noise, 40, -1, fresh, bound=0.5)
+    assert torch.allclose(bounded, clean.clamp(-0.5, 0.5), atol=1e-4)
