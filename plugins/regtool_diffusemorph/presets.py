@@ -145,8 +145,8 @@ DIFFUSEMORPH: dict[str, dict[str, Any]] = {
         "training": {
             **_PUBLISHED,
             **_SHORT,
-            "slices_first": {"steps": 1_300, "lr": 1e-3},
-            "steps": 3_500,
+            "slices_first": {"steps": 1_000, "lr": 1e-3},
+            "steps": 3_000,
             "batch": 1,
             "lr": 5e-4,
             "ema": 0.995,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
@@ -112,7 +114,7 @@ def test_respaced_levels_are_evenly_spaced_down_to_the_clean_sample():
     assert respaced(5, 99) == respaced(5, 5)
     short = respaced(200, 80)
     assert len(short) == 80 and (short[0][0], short[-1]) == (199, (0, -1))
-    assert all(one[1] == other[0] for one, other in zip(short[:-1], short[1:], strict=True))
+    assert all(one[1] == other[0] for one, other in itertools.pairwise(short))
     strides = {here - there for here, there in short[:-1]}
     assert strides == {2, 3}
     assert respaced(7, 1) == [(6, -1)]
