@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,8 +44,12 @@ def register_pairs(
     if output is None:
         raise UsageError("--pairs needs -o FOLDER, where the files of all pairs go")
     from regtool.engine.cohort.run import open_cohort, run_cohort
+    from regtool.engine.reports import check_report, write_cohort_report
 
-    cohort = open_cohort(pairs, output, template, shard)
+    page = None if template.report is None else Path(template.report)
+    if page is not None:
+        check_report(replace(template, output=output, overwrite=True))
+    cohort = open_cohort(pairs, output, replace(template, report=None), shard)
     if dry_run:
         common.print_json(_rehearsed(cohort))
         return
@@ -59,6 +64,9 @@ def register_pairs(
         result["pairs"], result["done"], result["skipped"], len(result["failed"]),
         result["seconds"], cohort.folder / f"{cohort.name}.json",
     )  # fmt: skip
+    if page is not None:
+        write_cohort_report(cohort.folder, page, result["failed"])
+        common.log.info("wrote %s", page)
     if as_json:
         common.print_json(result)
     _raise_for(result["failed"], cohort.folder)

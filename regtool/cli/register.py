@@ -149,6 +149,14 @@ def register(
     composite: Annotated[
         bool, typer.Option("--composite", help="Also write Composite.h5 (affine and field).")
     ] = False,
+    report: Annotated[
+        Path | None,
+        typer.Option("--report", metavar="FILE.html", help="Also write a page with pictures."),
+    ] = None,
+    report_pngs: Annotated[
+        Path | None,
+        typer.Option("--report-pngs", metavar="FOLDER", help="The pictures of --report as files."),
+    ] = None,
     fail_if_worse: Annotated[
         bool, typer.Option("--fail-if-worse", help="Exit 7, writing nothing, if similarity falls.")
     ] = False,
@@ -186,11 +194,12 @@ def register(
         initial, fixed_mask, moving_mask, fixed_labels, moving_labels, fixed_points, moving_points,
         slices, roi, inverse, composite, refine, topology.value, fail_if_worse,
         tuple(settings or ()), device, precision, threads, seed, offline, overwrite,
+        report, report_pngs,
         ("regtool", *sys.argv[1:]),
     )  # fmt: skip
     if pairs is not None:
         given = {
-            "FIXED": fixed, "MOVING": moving, "--roi": roi,
+            "FIXED": fixed, "MOVING": moving, "--roi": roi, "--report-pngs": report_pngs,
             "--fixed-mask": fixed_mask, "--moving-mask": moving_mask,
             "--fixed-labels": fixed_labels, "--moving-labels": moving_labels,
             "--fixed-points": fixed_points, "--moving-points": moving_points,
@@ -203,9 +212,9 @@ def register(
     if dry_run:
         common.print_json(rehearse(request))
         return
-    with progress.bar(quiet) as report:
-        result = run(request, report=report)
-    _tell(result, as_json)
+    with progress.bar(quiet) as watcher:
+        result = run(request, report=watcher)
+    _tell(result, as_json, report)
 
 
 def _needed(image: Path | None, name: str, many: bool) -> Path:
@@ -226,7 +235,7 @@ def with_default_refine(arguments: list[str]) -> list[str]:
     return given
 
 
-def _tell(result: Registration, as_json: bool) -> None:
+def _tell(result: Registration, as_json: bool, page: Path | None) -> None:
     record = result.record
     local = record["similarity"]["local_ncc"]
     common.log.info("local NCC %.3f before, %.3f after", local["before"], local["after"])
@@ -245,6 +254,8 @@ def _tell(result: Registration, as_json: bool) -> None:
         common.log.info("folds: %d voxels (%.3g %%)", folded["count"], folded["percent"])
     common.log.info("wrote %s in %.1f s", result.outputs["regtool.json"],
                     record["seconds"]["total"])  # fmt: skip
+    if page is not None:
+        common.log.info("wrote %s", page)
     if as_json:
         common.print_json(record)
 

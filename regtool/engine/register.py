@@ -8,6 +8,7 @@ from typing import Any
 
 from regtool.engine.device import limited_threads
 from regtool.engine.registrar import Registrar
+from regtool.engine.reports import check_report, write_report
 from regtool.engine.request import Request, Source
 from regtool.engine.task import Registration, Report, finish, load, open_task, prepare
 from regtool.errors import UsageError
@@ -40,6 +41,7 @@ def run(
 
 
 def _run(request: Request, registrar: Registrar | None, report: Report | None) -> Registration:
+    check_report(request)
     task = open_task(request)
     if registrar is None:
         with task.clock("load"):
@@ -48,7 +50,9 @@ def _run(request: Request, registrar: Registrar | None, report: Report | None) -
     with task.clock("network"):
         steps = None if report is None else partial(report, "register")
         prediction = registrar.predict(prepared, steps)
-    return finish(task, registrar, prepared, prediction, report)
+    result = finish(task, registrar, prepared, prediction, report)
+    write_report(request, result.outputs)
+    return result
 
 
 def plan_prefix(request: Request) -> str:

@@ -27,6 +27,7 @@ class Request:
 
     Images, masks, labels and ``roi`` are paths or Volumes; points are paths or (N, ndim) arrays in
     LPS mm. ``slices`` is x, y or z of the fixed file. ``settings`` are the method's options.
+    ``report``: a page (HTML) of the written result, ``report_pngs`` a folder for its pictures.
     ``refine``: at most so many steps of instance optimisation after the method, on each of three
     levels.
     """
@@ -57,6 +58,8 @@ class Request:
     seed: int = 0
     offline: bool = False
     overwrite: bool = False
+    report: str | Path | None = None
+    report_pngs: str | Path | None = None
     command: tuple[str, ...] = ()
 
     def asked(self) -> dict[str, Any]:

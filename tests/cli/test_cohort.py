@@ -259,3 +259,17 @@ def test_what_would_stop_every_pair_is_told_once(
         ran = regtool(*args, *more)
         assert ran.code == code, ran.err
         assert ran.err.count("regtool: error:") == 1
+
+
+def test_a_page_of_all_pairs(
+    pairs: list[dict[str, Path]], regtool: Program, tmp_path: Path
+) -> None:
+    rows = [("good", pairs[0]), ("lost", {**pairs[0], "moving": tmp_path / "nothing.nii.gz"})]
+    write_table(tmp_path / "t.csv", rows)
+    args = ("register", *METHOD, "--pairs", "t.csv", "-o", "out")
+    ran = regtool(*args, "--report", "all.txt")
+    assert ran.code == 2 and ".html" in ran.err
+    assert regtool(*args, "--report", "all.html").code == 7
+    page = (tmp_path / "all.html").read_text(encoding="utf-8")
+    assert "good" in page and "nothing.nii.gz: no such file" in page
+    assert "data:image/" in page and "http://" not in page.replace("http://www.w3.org", "")

@@ -1,0 +1,54 @@
+"""The page of a registration or of a cohort, written once its files are there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from regtool.engine.request import Request
+from regtool.errors import UsageError
+from regtool.imaging.volume import Volume
+from regtool.imaging.writing import Outputs
+from regtool.record import SUFFIX
+
+
+def check_report(request: Request) -> None:
+    """Refuse what could not be written, before anything is computed.
+
+    Raises UsageError without an output to report on, OutputError for a page that exists.
+    """
+    if request.report is None:
+        if request.report_pngs is not None:
+            raise UsageError("--report-pngs goes with --report FILE.html")
+        return
+    if request.output is None:
+        raise UsageError("report: needs output, the prefix of the files it shows")
+    if Path(request.report).suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"--report {request.report}: name a file that ends in .html")
+    Outputs({"page": request.report}, inputs=request.paths(), overwrite=request.overwrite)
+
+
+def write_report(request: Request, outputs: dict[str, Path]) -> None:
+    """Write the page of a registration whose files are there."""
+    if request.report is None:
+        return
+    from regtool.report.files import pair_view_from
+    from regtool.report.pair import pair_report
+
+    held: dict[str, Any] = {
+        name: value
+        for name in ("fixed", "moving", "fixed_labels", "moving_labels", "fixed_mask")
+        if isinstance(value := getattr(request, name), Volume)
+    }
+    view = pair_view_from(outputs[SUFFIX], **held)
+    pair_report(view, request.report, request.report_pngs, overwrite=request.overwrite)
+
+
+def write_cohort_report(folder: Path, page: Path, failed: Sequence[Mapping[str, Any]]) -> None:
+    """Write, or write anew, the page of all pairs registered into a folder, and of those failed."""
+    from regtool.report.cohort import cohort_report
+    from regtool.report.files import cohort_rows
+
+    failures = [(one["name"], one["error"]) for one in failed]
+    cohort_report(cohort_rows(folder), page, failures, title=folder.name, overwrite=True)

@@ -1,0 +1,56 @@
+"""``register --report``: a page beside the files, complete or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from cli_cases import QUICK, Program
+from registration_cases import SIZE2, make_grid, transform, write_pair
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A 2-D pair."""
+    grid = make_grid("flipped", SIZE2)
+    return write_pair(tmp_path_factory.mktemp("pair"), grid, grid, transform(2, (2.0, 1.0)))
+
+
+def test_the_page_and_its_pictures(
+    files: dict[str, Path], regtool: Program, tmp_path: Path
+) -> None:
+    args = ("register", *QUICK, files["fixed"], files["moving"], "-o", "r_", "--report", "r.html")
+    labels = ("--fixed-labels", files["fixed_labels"], "--moving-labels", files["moving_labels"])
+    done = regtool(*args, *labels, "--report-pngs", "pictures").ok()
+    page = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "wrote r.html" in done.err
+    assert page.count("data:image/") >= 8 and "Dice" in page
+    assert len(list((tmp_path / "pictures").glob("*.png"))) >= 8
+    again = regtool(*args, "--set", "rate=0.3")
+    assert again.code == 8 and "exists already" in again.err
+    regtool(*args, "--overwrite").ok()
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [(("--report", "r.pdf"), ".html"), (("--report-pngs", "p"), "--report FILE.html")],
+)
+def test_wrong_use(
+    more: tuple[str, ...], words: str, files: dict[str, Path], regtool: Program, tmp_path: Path
+) -> None:
+    ran = regtool("register", *QUICK, files["fixed"], files["moving"], "-o", "r_", *more)
+    assert ran.code == 2 and words in ran.err
+    assert not list(tmp_path.glob("r_*")), "refused before anything is computed"
+
+
+def test_images_in_memory_have_a_page_too(files: dict[str, Path], tmp_path: Path) -> None:
+    import regtool
+    from regtool.errors import UsageError
+    from regtool.imaging.reading import read_image
+
+    fixed, moving = (read_image(files[name]) for name in ("fixed", "moving"))
+    page = tmp_path / "page.html"
+    with pytest.raises(UsageError, match="output"):
+        regtool.register(fixed, moving, "rigid", report=page)
+    regtool.register(fixed, moving, "rigid", output=f"{tmp_path}/m_", report=page)
+    assert page.read_text(encoding="utf-8").count("data:image/") >= 6
