@@ -1,4 +1,4 @@
-"""Imports run one way: cli, engine, (prepare … record), (spatial … nn), errors."""
+"""Imports run one way: cli, engine, report, (prepare … record), (spatial … nn), errors."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ LEVELS = {
     0: ("errors",),
     1: ("spatial", "diffusion", "losses", "metrics", "nn"),
     2: ("prepare", "imaging", "data", "weights", "plugins", "record"),
-    3: ("engine", "report"),
-    4: ("cli",),
+    3: ("report",),
+    4: ("engine",),
+    5: ("cli",),
 }
 LEVEL = {part: level for level, parts in LEVELS.items() for part in parts}
 FACADES = ("api", "testing")

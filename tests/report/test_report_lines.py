@@ -59,7 +59,7 @@ def test_simplified_keeps_corners() -> None:
 
 
 def test_level_lines_lie_where_the_value_is() -> None:
-    y, x = np.mgrid[0:20, 0:30] * 1.0
+    _, x = np.mgrid[0:20, 0:30] * 1.0
     found = lines.level_lines(2 * x + 1, [7.0, 21.0])
     assert len(found) == 2
     assert {round(float(line[:, 0].mean()), 6) for line in found} == {3.5, 10.5}

@@ -68,7 +68,7 @@ def test_world_points_and_axes_agree_with_the_picture(direction: str) -> None:
 
 def test_the_acquired_stack_comes_first() -> None:
     thick_y = Grid((30, 8, 30), (1.0, 8.0, 1.0), tuple(np.eye(3).ravel()), (0.0, 0.0, 0.0))
-    assert [p.name for p in planes(thick_y)][0] == "Coronal"
+    assert planes(thick_y)[0].name == "Coronal"
     cube = Grid((9, 9, 9), (1.0, 1.2, 1.0), tuple(np.eye(3).ravel()), (0.0, 0.0, 0.0))
     assert [p.name for p in planes(cube)] == ["Axial", "Coronal", "Sagittal"]
 
