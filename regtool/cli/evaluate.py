@@ -285,7 +285,7 @@ def _tell(result: dict[str, Any]) -> None:
     comparison = result["comparison"] or {"unmatched": {}, "repeated": {}}
     for run, count in comparison["unmatched"].items():
         if count:
-            common.log.warning("%s: %d pairs have no partner in the comparison", run, count)
+            common.log.warning("%s: %d pairs are not in every run and not compared", run, count)
     for run, count in comparison["repeated"].items():
         if count:
             common.log.warning("%s: %d records share their images; not compared", run, count)

@@ -110,9 +110,8 @@ def _print_summary(result: dict[str, Any], keys: list[str]) -> None:
 
 
 def _print_runs(result: dict[str, Any], keys: list[str]) -> None:
-    """A column of mean (SD) for each run, and the test against the first one."""
-    runs = result["summary"]
-    tests = result["comparison"]["tests"]
+    """A column of mean (SD) for each run over the pairs that all have, and the tests."""
+    runs, tests = result["comparison"]["summary"], result["comparison"]["tests"]
     header = ["metric", *(run or "(no name)" for run in runs)]
     for run in tests:
         header += [
@@ -123,7 +122,7 @@ def _print_runs(result: dict[str, Any], keys: list[str]) -> None:
     rows = []
     for key in keys:
         row = [_title(key, result)]
-        row += [spread(key, summary["after"].get(key)) for summary in runs.values()]
+        row += [spread(key, summary.get(key)) for summary in runs.values()]
         for test in tests.values():
             row += _test(key, test.get(key))
         rows.append(tuple(row))

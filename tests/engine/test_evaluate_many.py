@@ -67,17 +67,20 @@ def test_runs_are_compared_pair_by_pair(runs: Path) -> None:
     assert list(result["summary"]) == ["half", "good", "none"]
     comparison = result["comparison"]
     assert comparison["reference"] == "half"
-    assert comparison["unmatched"] == {"half": 0, "good": 0, "none": 0}
+    assert comparison["unmatched"] == {"half": 2, "good": 2, "none": 0}
+    assert comparison["pairs"] == 5
     by_run = {run: [p["after"]["tre"] for p in result["pairs"] if p["run"] == run]
               for run in ("half", "good", "none")}  # fmt: skip
+    assert [len(values) for values in by_run.values()] == [7, 7, 5]
+    half, good = by_run["half"][:5], by_run["good"][:5]  # the five that all runs have
     test = comparison["tests"]["good"]["tre"]
-    assert test["n"] == 7
-    assert test["p"] == pytest.approx(stats.wilcoxon(by_run["good"], by_run["half"]).pvalue)
-    assert test["mean_difference"] == pytest.approx(
-        np.mean(np.subtract(by_run["good"], by_run["half"]))
+    assert test["n"] == comparison["summary"]["good"]["tre"]["n"] == 5
+    assert test["p"] == pytest.approx(stats.wilcoxon(good, half).pvalue) == 2 / 2**5
+    assert test["mean_difference"] == pytest.approx(np.mean(np.subtract(good, half)))
+    assert comparison["summary"]["half"]["tre"]["mean"] == pytest.approx(np.mean(half))
+    assert result["summary"]["half"]["after"]["tre"]["mean"] == pytest.approx(
+        np.mean(by_run["half"])
     )
-    assert comparison["tests"]["none"]["tre"]["n"] == 5
-    assert comparison["tests"]["none"]["tre"]["p"] == pytest.approx(2 / 2**5)
 
 
 def test_pairs_are_matched_by_their_images(runs: Path) -> None:

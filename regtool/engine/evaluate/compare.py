@@ -5,38 +5,62 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from regtool.metrics.statistics import paired_test
+from regtool.metrics.statistics import paired_test, summarise
 
 Key = tuple[Any, Any]
 
 
 def compare(pairs: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """Wilcoxon's paired test of every number of each run against the first run.
+    """Runs on the pairs that all of them have: means, and Wilcoxon's test against the first run.
 
-    ``pairs`` as from ``evaluate_record``; those of two runs belong together when their fixed and
-    moving images are the same files (by hash). Differences are run minus reference. ``unmatched``
-    counts by run what has no partner, ``repeated`` what registers the same images twice in one run,
-    so that nobody can say which to compare. None with fewer than two runs.
+    ``pairs`` as from ``evaluate_record``; those of different runs belong together when their fixed
+    and moving images are the same files (by hash). ``summary``: by run, every number after
+    registration. ``tests``: differences are run minus reference. ``unmatched`` counts by run what
+    some other run lacks, ``repeated`` what registers the same images twice in one run, so that
+    nobody can say which to compare. None with fewer than two runs.
     """
-    runs: dict[str, dict[Key, list[dict[str, Any]]]] = {}
+    runs: dict[str, dict[Key, list[dict[str, float]]]] = {}
     for pair in pairs:
         runs.setdefault(pair["run"], {}).setdefault(_key(pair), []).append(pair["after"])
     if len(runs) < 2:
         return None
-    repeated = {run: sum(len(m) for m in found.values() if len(m) > 1)
-                for run, found in runs.items()}  # fmt: skip
     single = {
         run: {key: members[0] for key, members in found.items() if len(members) == 1}
         for run, found in runs.items()
     }
-    (reference, first), *others = single.items()
-    unmatched = {reference: len(first.keys() - {key for _, found in others for key in found})}
-    tests = {}
-    for run, found in others:
-        both = [key for key in first if key in found]
-        unmatched[run] = len(found) - len(both)
-        tests[run] = _tests([first[key] for key in both], [found[key] for key in both])
-    return {"reference": reference, "tests": tests, "unmatched": unmatched, "repeated": repeated}
+    reference, *others = single
+    common = [key for key in single[reference] if all(key in found for found in single.values())]
+    shared = {run: [found[key] for key in common] for run, found in single.items()}
+    return {
+        "reference": reference,
+        "pairs": len(common),
+        "summary": {run: summary(found) for run, found in shared.items()},
+        "tests": {run: _tests(shared[reference], shared[run]) for run in others},
+        "unmatched": {run: len(found) - len(common) for run, found in single.items()},
+        "repeated": {
+            run: sum(len(members) for members in found.values() if len(members) > 1)
+            for run, found in runs.items()
+        },
+    }
+
+
+def summary(found: Sequence[dict[str, float]]) -> dict[str, Any]:
+    """Summaries of every number of some pairs, by key.
+
+    The means over structures also have ``pooled_sd``: the SD over all cases and structures
+    together, which DiffuseMorph, FSDiffReg and DiffuseReg print (METHODS 2.5).
+    """
+    result: dict[str, Any] = {}
+    for key in dict.fromkeys(k for values in found for k in values):
+        one = summarise(values[key] for values in found if key in values)
+        if one is not None:
+            result[key] = one.as_dict()
+    for key in result:
+        parts = [v for values in found for k, v in values.items() if k.startswith(f"{key}:")]
+        pooled = summarise(parts)
+        if pooled is not None:
+            result[key]["pooled_sd"] = pooled.sd
+    return result
 
 
 def _tests(

@@ -116,5 +116,8 @@ def _header(path: Path, header: list[str]) -> list[str]:
         if column and header.count(column) > 1:
             raise InputError(f"{path}: column {column} appears twice in the header")
     if "record" not in header:
-        raise InputError(f"{path}: no column 'record' in the header ({', '.join(header)})")
+        raise InputError(
+            f"{path}: no column 'record' in the header ({', '.join(header)}); to evaluate what "
+            "'register --pairs' wrote, give its output folder"
+        )
     return header

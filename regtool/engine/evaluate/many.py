@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from regtool.engine.evaluate.compare import compare
+from regtool.engine.evaluate.compare import compare, summary
 from regtool.engine.evaluate.items import Item
 from regtool.engine.evaluate.pair import evaluate_record
 from regtool.engine.evaluate.settings import Settings
 from regtool.errors import expected
-from regtool.metrics.statistics import summarise
 
 SCHEMA = 1
 
@@ -56,29 +55,11 @@ def _sentence(error: Exception) -> str:
 
 
 def summaries(pairs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Summaries of every number over the pairs of each run, runs in their order.
-
-    The means over structures also have ``pooled_sd``: the SD over all cases and structures
-    together, which DiffuseMorph, FSDiffReg and DiffuseReg print (METHODS 2.5).
-    """
+    """Summaries of every number over all pairs of each run, runs in their order."""
     runs: dict[str, list[dict[str, Any]]] = {}
     for pair in pairs:
         runs.setdefault(pair["run"], []).append(pair)
     return {
-        run: {when: _summary([p[when] for p in members]) for when in ("before", "after")}
+        run: {when: summary([p[when] for p in members]) for when in ("before", "after")}
         for run, members in runs.items()
     }
-
-
-def _summary(found: Sequence[dict[str, float]]) -> dict[str, Any]:
-    result: dict[str, Any] = {}
-    for key in dict.fromkeys(k for values in found for k in values):
-        summary = summarise(values[key] for values in found if key in values)
-        if summary is not None:
-            result[key] = summary.as_dict()
-    for key in result:
-        parts = [v for values in found for k, v in values.items() if k.startswith(f"{key}:")]
-        pooled = summarise(parts)
-        if pooled is not None:
-            result[key]["pooled_sd"] = pooled.sd
-    return result
