@@ -41,10 +41,10 @@ def sample(values: NDArray[Any]) -> NDArray[Any]:
     return flat[:: step + (step % 2 == 0 and step > 1)]  # odd: no beat with even row lengths
 
 
-def window(values: NDArray[Any]) -> tuple[float, float]:
-    """Window levels: the 0.5th and the 99.5th percentile, or the range where these are equal."""
+def window(values: NDArray[Any], tail: float = 0.5) -> tuple[float, float]:
+    """Window levels: without ``tail`` percent at either end, or the range where these are equal."""
     some = sample(values).astype(np.float64)
-    low, high = (float(v) for v in np.percentile(some, (0.5, 99.5)))
+    low, high = (float(v) for v in np.percentile(some, (tail, 100 - tail)))
     if high <= low:
         low, high = float(values.min()), float(values.max())
     return (low, high) if high > low else (low, low + 1.0)

@@ -74,9 +74,13 @@ def pair_view_from(
 def cohort_rows(folder: str | Path) -> Iterator[dict[str, Any]]:
     """The records below a folder, one at a time, each with its own path as ``record_path``.
 
-    In the order of their paths. A file that is named like a record and is none is left out.
+    In the order of their paths. A file that is named like a record and is none is left out, and so
+    is what lies in hidden folders, where files wait until they are complete.
     """
-    for path in sorted(Path(folder).expanduser().rglob(f"*{SUFFIX}")):
+    start = Path(folder).expanduser()
+    for path in sorted(start.rglob(f"*{SUFFIX}")):
+        if any(part.startswith(".") for part in path.relative_to(start).parts[:-1]):
+            continue
         try:
             yield {**read_record(path), "record_path": str(path)}
         except InputError:

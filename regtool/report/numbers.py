@@ -80,10 +80,10 @@ def tiles(record: Mapping[str, Any], displacement: Mapping[str, float]) -> list[
     folds = figure(record, "jacobian", "count")
     if folds is not None:
         share = percent(figure(record, "jacobian", "percent"))
-        note = "the warp is one to one" if folds == 0 else f"{share} of the voxels"
+        note = "nothing is turned inside out" if folds == 0 else f"{share} of the voxels"
         tone: Tone = "good" if folds == 0 else "bad"
         found.append(Tile("Folds", "", text(folds, 0), note, tone))
-        note = "evenness of volume change"
+        note = "spread of volume change; lower is smoother"
         found.append(Tile("SD log J", "", text(figure(record, "jacobian", "sd_log")), note))
     longest = text(displacement["max"], 1, " mm")
     note = f"95 % move less; at most {longest}"

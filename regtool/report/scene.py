@@ -212,6 +212,6 @@ def _extras(view: PairView) -> dict[str, Shown]:
             if extra.grid.ndim != view.grid.ndim:
                 continue
             values = resample(Volume(values.astype(np.float32), extra.grid), view.grid)
-        levels = (0.0, colour.nice(_top(values))) if is_field else colour.window(values)
+        levels = (0.0, colour.nice(_top(values))) if is_field else colour.window(values, 0.1)
         shown[name] = Shown(values, levels, is_field)
     return shown

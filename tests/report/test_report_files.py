@@ -118,6 +118,7 @@ def test_extras_are_found_by_the_record(copied: Path) -> None:
 
 def test_a_cohort_from_its_folder(copied: Path, tmp_path: Path) -> None:
     (tmp_path / "copy" / "broken_regtool.json").write_text("{}")
+    shutil.copytree(copied.parent, tmp_path / ".regtool-tmp-host-1-x")
     rows = list(cohort_rows(tmp_path))
     assert [Path(r["record_path"]).name for r in rows] == ["r_regtool.json"]
     fixed, warped, labels = images_of(rows[0]["record_path"])

@@ -66,6 +66,13 @@ def test_level_lines_lie_where_the_value_is() -> None:
     assert all(np.ptp(line[:, 0]) == 0 and np.ptp(line[:, 1]) == 19 for line in found)
 
 
+def test_level_lines_of_a_large_picture_reach_its_borders() -> None:
+    x = np.broadcast_to(np.arange(2000.0), (1001, 2000))
+    (line,) = lines.level_lines(x, [1234.5])
+    np.testing.assert_allclose(line[:, 0], 1235.0)
+    assert sorted(line[[0, -1], 1]) == [0.5, 1000.5]
+
+
 def test_svg_path_reads_back() -> None:
     line = np.asarray([[0.5, 1.25], [3.0, 1.0], [2.5, -4.0], [0.5, 1.25]])
     path = lines.svg_path([line], closed=True)
