@@ -1,0 +1,1 @@
+"""FSDiffReg as a regtool method."""
