@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,6 +89,7 @@ class Plan:
             "schema": SCHEMA,
             "kind": "registration",
             "software": software(),
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "command": list(request.command),
             "request": request.asked(),
             "method": {"name": registrar.method.name, "distribution": registrar.distribution},
