@@ -49,5 +49,6 @@ def test_a_stopped_run_continues_bit_for_bit(tmp_path, ndim, monkeypatch):
     assert weights(tmp_path / "stopped") == weights(tmp_path / "whole")
 
 
-def test_conformance():
-    check_method(regtool_method(), shapes={2: (32, 48), 3: (16, 32, 48)}, steps=150)
+@pytest.mark.parametrize("preset", ["acdc-2d", pytest.param("acdc-3d", marks=pytest.mark.slow)])
+def test_conformance(preset):
+    check_method(regtool_method(), preset=preset, shapes={2: (32, 48), 3: (16, 32, 48)}, steps=200)
