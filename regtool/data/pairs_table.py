@@ -103,13 +103,14 @@ def _header(table: Path, cells: list[str]) -> list[str]:
 
 def _files(table: Path, line: int, row: Row, check: bool) -> dict[str, Path]:
     paths: dict[str, Path] = {}
+    folder = table.parent
     for column in FILE_COLUMNS:
         value = row.get(column, "")
         if not value:
             if column in REQUIRED:
                 raise InputError(f"{table} line {line}, column {column}: empty")
             continue
-        path = table.parent / Path(value).expanduser()
+        path = folder / (Path(value).expanduser() if value.startswith("~") else value)
         if check and not path.is_file():
             raise InputError(f"{table} line {line}, column {column}: no such file: {path}")
         paths[column] = path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -92,7 +93,12 @@ _PLAIN = ("method", "weights", "initial", "slices", "inverse", "composite", "ref
 
 
 def _absolute(source: object) -> str | None:
-    return str(Path(source).expanduser().absolute()) if isinstance(source, str | Path) else None
+    if not isinstance(source, str | Path):
+        return None
+    text = os.fspath(source)  # a table may have ten thousand rows: no new Path for each
+    if text.startswith("~"):
+        text = str(Path(text).expanduser())
+    return text if os.path.isabs(text) else str(Path.cwd() / text)  # noqa: PTH117
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Sequence
@@ -70,6 +69,7 @@ def _item(pair: PairCase, template: Request, folder: Path, present: set[str]) ->
         **_companions("fixed", pair.fixed),
         **_companions("moving", pair.moving),
         output=f"{folder}{os.sep}{pair.name}_",
+        overwrite=True,  # what may not be replaced is not done at all
     )
     if pair.fixed.frame is not None or pair.moving.frame is not None:
         why = f"{pair.name}: a frame of a series or video; write it to a file of its own first"
@@ -77,13 +77,12 @@ def _item(pair: PairCase, template: Request, folder: Path, present: set[str]) ->
     if template.overwrite:
         return Item(pair.name, request)
     name = f"{pair.name}_{SUFFIX}"
-    again = replace(request, overwrite=True)
     if name not in present:
-        return Item(pair.name, again)
+        return Item(pair.name, request)
     try:
         record = read_record(folder / name)
     except InputError:
-        return Item(pair.name, again)
+        return Item(pair.name, request)
     other = _difference(record.get("request"), request)
     if other:
         why = (
@@ -94,7 +93,7 @@ def _item(pair: PairCase, template: Request, folder: Path, present: set[str]) ->
     outputs = record.get("outputs", {}).values()
     if {entry.get("file") for entry in outputs} <= present:
         return Item(pair.name, request, complete=True)
-    return Item(pair.name, again)
+    return Item(pair.name, request)
 
 
 def _companions(role: str, case: Case) -> dict[str, Any]:
@@ -103,7 +102,7 @@ def _companions(role: str, case: Case) -> dict[str, Any]:
 
 def _difference(recorded: Any, request: Request) -> str | None:
     """What a record was made with that the request does not ask for, in a few words."""
-    asked = json.loads(json.dumps(request.asked()))
+    asked = request.asked()
     if recorded == asked:
         return None
     if not isinstance(recorded, dict):
