@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from regtool_diffusemorph.blocks import convolution
+from regtool.api.nn import convolution, narrow_convolution
 
 
 @dataclass(frozen=True)
@@ -91,18 +90,4 @@ class FieldNetwork(nn.Module):
             x = block(x)
         # Voxels need the digits: float32 even under mixed precision.
         with torch.autocast(x.device.type, enabled=False):
-            return _last(self.flow, x.float())
-
-
-def _last(layer: nn.Module, x: Tensor) -> Tensor:
-    """The last convolution, with channels of zeros up to 16 in 3-D on the CPU.
-
-    Below that torch 2.13 takes a path that is more than three times slower.
-    """
-    missing = 16 - x.shape[1]
-    if x.dim() != 5 or x.device.type != "cpu" or missing <= 0:
-        return layer(x)
-    assert isinstance(layer, nn.Conv3d)
-    x = torch.cat([x, x.new_zeros(x.shape[0], missing, *x.shape[2:])], 1)
-    weight = functional.pad(layer.weight, (0, 0, 0, 0, 0, 0, 0, missing))
-    return functional.conv3d(x, weight, layer.bias, padding=1)
+            return narrow_convolution(self.flow, x.float())

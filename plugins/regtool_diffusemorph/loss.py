@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from regtool.api.diffusion import add_noise
+from regtool.api.diffusion import Draw, draw
 from regtool.api.losses import local_ncc, mse
 from regtool.api.train import Context, Pair, Prediction, StepOutput, diffusion, warp
 from regtool_diffusemorph.images import prepared
@@ -25,15 +24,6 @@ LOW = 200
 """Steps below this one are those a synthetic image passes through."""
 
 _STILL_SHARE = 0.25
-
-
-@dataclass
-class Draw:
-    """For each example of a batch: its step, its noise, and whether it has none at all."""
-
-    t: Tensor
-    noise: Tensor
-    clean: Tensor
 
 
 class JointLoss:
@@ -58,41 +48,27 @@ class JointLoss:
     def __call__(self, module: nn.Module, pair: Pair, context: Context) -> StepOutput:
         """The terms for one batch of images (B, 1, *S) in [0, 1]."""
         assert isinstance(module, DiffuseMorph)
-        fixed, moving, draw = pair.fixed.image, pair.moving.image, context.generator
-        if self.second_look > 0 and _uniform(draw, 1) < self.second_look:
+        fixed, moving, random = pair.fixed.image, pair.moving.image, context.generator
+        if self.second_look > 0 and _uniform(random, 1) < self.second_look:
             with torch.no_grad():
                 _, u = module.looks(moving, fixed, 1)
                 moving = warp(moving, u, padding="zeros")
         (m, f), crop = prepared(moving, fixed)
-        drawn = self.draw(f, draw)
-        noisy = ~drawn.clean.reshape(-1, *[1] * (f.dim() - 1))
-        state = torch.where(noisy, add_noise(SCHEDULE, f, drawn.noise, drawn.t), f)
-        found = module.noise(m, f, state, drawn.t)
+        drawn = self.draw(f, random)
+        found = module.noise(m, f, drawn.state(SCHEDULE, f), drawn.t)
         u, field = module.deform(m, found)
         terms = {
-            "noise": _masked_error(found, drawn.noise, noisy),
+            "noise": drawn.error(found),
             "similarity": self.weight * self.similarity(fixed, warp(moving, crop(u))),
             "smoothness": self.weight * self.smoothness * diffusion(crop(field)),
         }
         if self.still > 0:
-            terms["still"] = self.still * _from_no_noise(module, m, draw)
+            terms["still"] = self.still * _from_no_noise(module, m, random)
         return StepOutput(terms, Prediction(displacement=crop(u)))
 
     def draw(self, fixed: Tensor, generator: torch.Generator) -> Draw:
         """Steps and noise for a batch like ``fixed`` (B, 1, *S)."""
-        count, device = fixed.shape[0], fixed.device
-        random = torch.rand((3, count), generator=generator, device=device)
-        most = torch.where(random[1] < self.focus, LOW, SCHEDULE.steps)
-        clean = random[0] < self.clean
-        t = (random[2] * most).long().clamp(max=SCHEDULE.steps - 1)
-        noise = torch.randn(fixed.shape, generator=generator, device=device)
-        return Draw(torch.where(clean, 0, t), noise, clean)
-
-
-def _masked_error(found: Tensor, noise: Tensor, noisy: Tensor) -> Tensor:
-    """Mean squared error over the examples that have noise; 0 without any."""
-    error = (found - noise).square() * noisy
-    return error.sum() / (noisy.sum() * found[0].numel()).clamp(min=1)
+        return draw(SCHEDULE, fixed, generator, self.clean, self.focus, LOW)
 
 
 def _from_no_noise(module: DiffuseMorph, moving: Tensor, generator: torch.Generator) -> Tensor:

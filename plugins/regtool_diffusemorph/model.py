@@ -10,15 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from regtool.api import Context, Extra, Pair, Prediction
-from regtool.api.diffusion import NoiseSchedule
+from regtool.api.diffusion import SR3
+from regtool.api.nn import ScoreNetwork
 from regtool.api.spatial import compose, integrate, warp
 from regtool_diffusemorph.field import FieldNetwork
 from regtool_diffusemorph.images import prepared
 from regtool_diffusemorph.options import DiffuseMorphOptions
-from regtool_diffusemorph.score import ScoreNetwork
 from regtool_diffusemorph.synthesis import synthesise
 
-SCHEDULE = NoiseSchedule("linear", 1e-6, 1e-2, 2000)
+SCHEDULE = SR3
 """beta grows linearly over 2000 steps (METHODS 2.6)."""
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import nn
 
+from regtool.api.nn import inflate
 from regtool.api.train import Context, Optimiser, Pair, Sample, Schedule, Stage, StepOutput
-from regtool_diffusemorph.inflate import inflate
 from regtool_diffusemorph.loss import JointLoss
 from regtool_diffusemorph.model import build
 

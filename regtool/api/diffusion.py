@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from regtool.diffusion.schedule import NoiseSchedule, add_noise
+from regtool.diffusion.draw import Draw, draw
+from regtool.diffusion.schedule import SR3, NoiseSchedule, add_noise
 from regtool.diffusion.steps import (
     ddim_inversion,
     ddim_step,
@@ -13,11 +14,14 @@ from regtool.diffusion.steps import (
 )
 
 __all__ = [
+    "SR3",
+    "Draw",
     "NoiseSchedule",
     "add_noise",
     "ddim_inversion",
     "ddim_step",
     "ddpm_step",
+    "draw",
     "predicted_clean",
     "respaced",
     "respaced_step",

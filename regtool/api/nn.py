@@ -2,7 +2,31 @@
 
 from __future__ import annotations
 
+from regtool.nn.attention import FullAttention, LinearAttention, linear_attention
+from regtool.nn.convolution import convolution, double, narrow_convolution
+from regtool.nn.inflate import inflate
 from regtool.nn.padding import pad_to_multiple
+from regtool.nn.residual import Layer, ResidualBlock, TimeEmbedding, orthogonal
+from regtool.nn.score import Scored, ScoreNetwork
 from regtool.nn.swin import PatchMerging, SwinBlock, SwinEncoder, WindowAttention
 
-__all__ = ["PatchMerging", "SwinBlock", "SwinEncoder", "WindowAttention", "pad_to_multiple"]
+__all__ = [
+    "FullAttention",
+    "Layer",
+    "LinearAttention",
+    "PatchMerging",
+    "ResidualBlock",
+    "ScoreNetwork",
+    "Scored",
+    "SwinBlock",
+    "SwinEncoder",
+    "TimeEmbedding",
+    "WindowAttention",
+    "convolution",
+    "double",
+    "inflate",
+    "linear_attention",
+    "narrow_convolution",
+    "orthogonal",
+    "pad_to_multiple",
+]

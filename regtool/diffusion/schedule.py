@@ -73,6 +73,11 @@ class NoiseSchedule:
         )
 
 
+SR3 = NoiseSchedule("linear", 1e-6, 1e-2, 2000)
+"""beta from 1e-6 to 1e-2 over 2000 steps (Saharia et al. 2021): what the networks that register by
+the noise of an image or a field took over."""
+
+
 def add_noise(schedule: NoiseSchedule, clean: Tensor, noise: Tensor, t: Tensor | int) -> Tensor:
     """``sqrt(abar_t) clean + sqrt(1 - abar_t) noise``: the forward process in one go.
 

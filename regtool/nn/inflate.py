@@ -1,4 +1,4 @@
-"""Starting the 3-D networks from 2-D ones of the same form that were trained on slices."""
+"""Starting a 3-D network from a 2-D one of the same form that was trained on slices."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ def inflate(flat: nn.Module, solid: nn.Module) -> None:
 
     Kernels become the middle slice of solid ones. Those that halve are spread over three slices,
     since they see every other slice only; transposed ones interpolate between slices. The output
-    for z, which the 2-D head lacks, keeps what ``solid`` has. The idea of inflating 2-D networks is
-    Carreira and Zisserman's (CVPR 2017).
+    for z, which 2-D heads lack, keeps what ``solid`` has; where a layer takes a field, the output
+    for y and x takes nothing from z. The idea of inflating 2-D networks is Carreira and
+    Zisserman's (CVPR 2017).
     """
     source = dict(flat.named_parameters())
     for name, part in solid.named_modules():
@@ -34,8 +35,10 @@ def _taps(part: nn.Module) -> tuple[float, ...]:
 
 
 def _copy(flat: Tensor, solid: Tensor, taps: tuple[float, ...]) -> None:
-    first = solid.shape[0] - flat.shape[0]  # 1 for the head: z comes first
+    first = solid.shape[0] - flat.shape[0]  # 1 for heads: z comes first
     if solid.dim() == flat.dim():
         solid[first:] = flat
         return
-    solid[first:] = flat[:, :, None] * solid.new_tensor(taps)[:, None, None]
+    second = solid.shape[1] - flat.shape[1]
+    solid[first:, :second] = 0
+    solid[first:, second:] = flat[:, :, None] * solid.new_tensor(taps)[:, None, None]
