@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from regtool.api.nn import inflate
-from regtool.api.train import Context, Optimiser, Pair, Sample, Schedule, Stage, StepOutput
+from regtool.api.train import Context, Optimiser, Pair, Schedule, Stage, StepOutput
 from regtool_diffusemorph.loss import JointLoss
 from regtool_diffusemorph.model import build
 
@@ -35,22 +35,15 @@ def recipe(preset: Mapping[str, Any]) -> tuple[Stage, ...]:
         inflate(upstream["slices"], solid)
         return solid
 
+    flat_loss = JointLoss({**settings, **first})
+
     def step_flat(module: nn.Module, pair: Pair, context: Context) -> StepOutput:
-        return StepOutput(loss(module, _slices(pair), context).terms)
+        return StepOutput(flat_loss(module, pair.slices(), context).terms)
 
     return (
         _stage("slices", {**settings, **first}, make_flat, step_flat, registers=False),
         _stage("registration", settings, make_solid, loss),
     )
-
-
-def _slices(pair: Pair) -> Pair:
-    """A batch of volumes (B, C, z, y, x) as one of slices (B * z, C, y, x), images only."""
-
-    def cut(sample: Sample) -> Sample:
-        return Sample(sample.image.transpose(1, 2).flatten(0, 1), sample.spacing[1:])
-
-    return Pair(cut(pair.fixed), cut(pair.moving))
 
 
 def _stage(

@@ -91,6 +91,15 @@ class Pair:
         """Return some elements of the batch, of both sides."""
         return Pair(self.fixed.part(which), self.moving.part(which))
 
+    def slices(self) -> Pair:
+        """Return volumes (B, C, z, y, x) as a batch of slices (B * z, C, y, x), images only."""
+
+        def cut(sample: Sample) -> Sample:
+            image = sample.image.transpose(1, 2).flatten(0, 1)
+            return Sample(image, sample.spacing[1:], modality=sample.modality)
+
+        return Pair(cut(self.fixed), cut(self.moving))
+
     def swapped(self) -> Pair:
         """Return the pair in the other direction."""
         return Pair(self.moving, self.fixed)
