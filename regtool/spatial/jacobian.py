@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -82,19 +83,22 @@ class FoldSummary:
         return asdict(self)
 
 
-def folds(determinant: Tensor, mask: Tensor | None = None, floor: float = 1e-3) -> FoldSummary:
+def folds(
+    determinant: Tensor, mask: Tensor | None = None, floor: float = 1e-3, trim: bool = True
+) -> FoldSummary:
     """Summarise one determinant map without its outermost layer.
 
     ``determinant`` (*S) and ``mask`` (*S) of the same shape (non-zero inside). The outermost layer,
-    where differences are one-sided, does not count; axes with fewer than three voxels are not
-    trimmed. ``count`` is the number of det <= 0 (or not a number), ``sd`` the unbiased standard
-    deviation, ``sd_log`` that of ``log(max(det, floor))``, ``floored`` how many voxels the floor
-    touched.
+    where differences are one-sided, does not count (unless ``trim`` is off); axes with fewer than
+    three voxels are not trimmed. ``count`` is the number of det <= 0 (or not a number), ``sd`` the
+    unbiased standard deviation, ``sd_log`` that of the logarithm over the voxels where det > 0 (not
+    a number where there are none): the others have no logarithm and are what ``count`` counts.
+    ``floored``: voxels below ``floor``.
 
     Raises ValueError when the mask leaves no voxel.
     """
     det = determinant.detach()
-    inner = tuple(slice(1, -1) if n > 2 else slice(None) for n in det.shape)
+    inner = tuple(slice(1, -1) if n > 2 and trim else slice(None) for n in det.shape)
     values = det[inner]
     if mask is not None:
         if mask.shape != det.shape:
@@ -103,20 +107,23 @@ def folds(determinant: Tensor, mask: Tensor | None = None, floor: float = 1e-3) 
     values = values.reshape(-1).double()
     if not values.numel():
         raise ValueError("no voxel inside the mask (the outermost layer does not count)")
-    many = values.numel() > 1
-    logs = values.clamp(min=floor).log()
-    count = int((~(values > 0)).sum())
+    logs = values[values > 0].log()
+    count = values.numel() - logs.numel()
     return FoldSummary(
         min=float(values.min()),
         max=float(values.max()),
         mean=float(values.mean()),
-        sd=float(values.std()) if many else 0.0,
-        sd_log=float(logs.std()) if many else 0.0,
+        sd=_sd(values),
+        sd_log=_sd(logs) if logs.numel() else math.nan,
         count=count,
         percent=100.0 * count / values.numel(),
         voxels=values.numel(),
         floored=int((~(values >= floor)).sum()),
     )
+
+
+def _sd(values: Tensor) -> float:
+    return float(values.std()) if values.numel() > 1 else 0.0
 
 
 def _forward(x: Tensor, axis: int) -> Tensor:

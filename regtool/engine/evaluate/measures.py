@@ -111,7 +111,7 @@ def measure_field(
     pair: Registered, settings: Settings, mask: Array | None, numbers: Numbers
 ) -> None:
     """Folds, SD of J and of log J of the field as written; the affine is not part of it."""
-    names = {"folds": "nonpositive_percent", "sd_jacobian": "sd", "sd_log_jacobian": "sd_log"}
+    names = {"folds": "percent", "sd_jacobian": "sd", "sd_log_jacobian": "sd_log"}
     if not any(settings.wants(name) for name in FIELD):
         return
     try:
