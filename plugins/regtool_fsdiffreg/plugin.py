@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from regtool.api import Method, Paper, hookimpl
+from regtool_fsdiffreg.presets import FSDIFFREG
 
 
 @hookimpl
@@ -26,4 +27,6 @@ def regtool_method() -> Method:
         model="regtool_fsdiffreg.model:build",
         options="regtool_fsdiffreg.options:FSDiffRegOptions",
         recipe="regtool_fsdiffreg.recipe:recipe",
+        capabilities=frozenset({"batches"}),
+        presets=FSDIFFREG,
     )

@@ -1,0 +1,144 @@
+"""Presets of FSDiffReg in plain data: network, preparation, training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_SCORE_3D: dict[str, Any] = {"width": 8, "groups": 4, "attention": "linear"}
+_NETWORK: dict[str, Any] = {"fdg": True, "flow_init": None, "integrate": 0}
+
+_PUBLISHED: dict[str, Any] = {
+    "batch": 1,
+    "similarity": "ncc",
+    "lambda_similarity": 20.0,
+    "lambda_smoothness": 20.0,
+    "units": "voxels",
+    "sdg": True,
+    "gamma": 1.0,
+    "detach_score": False,
+    "clean": 0.0,
+    "second_look": 0.0,
+    "teacher": 0.0,
+    "ema": None,
+    "schedule": {"kind": "constant"},
+    "lr": 2e-4,
+}
+
+_HEART_3D: dict[str, Any] = {
+    "orientation": "stack",
+    "spacing": (3.15, 1.5, 1.5),
+    "size": (32, 128, 128),
+    "intensity": [{"kind": "minmax"}],
+}
+"""The paper's box, 101 x 192 x 192 mm about the middle of the image."""
+
+_HEART_3D_HALF: dict[str, Any] = {
+    "orientation": "stack",
+    "spacing": (6.3, 2.0, 2.0),
+    "size": (16, 96, 96),
+    "fit": (True, False, False),
+    "anchor": "motion",
+    "intensity": [{"kind": "percentile", "low": 0.5, "high": 99.5}],
+}
+"""The same box sampled more coarsely, placed by what moves."""
+
+_HEART_2D: dict[str, Any] = {
+    "orientation": "stack",
+    "spacing": (1.5, 1.5),
+    "size": (128, 128),
+    "anchor": "motion",
+    "intensity": [{"kind": "percentile", "low": 0.5, "high": 99.5}],
+}
+
+_HEART_2D_HALF: dict[str, Any] = {**_HEART_2D, "spacing": (3.0, 3.0), "size": (64, 64)}
+
+_FLIPS: dict[str, Any] = {"flip": ("x", "y"), "transpose": 0.5}
+
+_AUGMENT: dict[str, Any] = {
+    **_FLIPS,
+    "affine": 0.5,
+    "rotation": 30.0,
+    "scaling": 0.2,
+    "gamma": 0.2,
+}
+
+_SHORT: dict[str, Any] = {
+    "similarity": "mse",
+    # With weights whose mean is a half: 100 and 2, as diffusemorph has in its presets acdc-…
+    "lambda_similarity": 200.0,
+    "lambda_smoothness": 2.0,
+    "detach_score": True,
+    "clean": 0.5,
+    "second_look": 0.25,
+    "schedule": {"kind": "cosine", "warmup": 50},
+    "augment": _AUGMENT,
+}
+"""What makes hours on a CPU enough; none of it is in the paper (docs/fsdiffreg.md)."""
+
+FSDIFFREG: dict[str, dict[str, Any]] = {
+    "paper": {
+        "ndim": 3,
+        "network": {"score": _SCORE_3D, **_NETWORK},
+        "preparation": _HEART_3D,
+        # 90 patients, 700 epochs
+        "training": {**_PUBLISHED, "steps": 63_000, "augment": _FLIPS},
+    },
+    "paper-slices": {
+        "ndim": 2,
+        "network": {"score": {"width": 64, "groups": 32, "attention": "full"}, **_NETWORK},
+        "preparation": _HEART_2D,
+        "training": {**_PUBLISHED, "steps": 63_000, "augment": _FLIPS},
+    },
+    "acdc-3d": {
+        "ndim": 3,
+        "network": {"score": _SCORE_3D, **_NETWORK, "flow_init": 1e-5, "integrate": 6},
+        "preparation": _HEART_3D_HALF,
+        "options": {"passes": 2},
+        "training": {
+            **_PUBLISHED,
+            **_SHORT,
+            "units": "mm",
+            "lambda_smoothness": 4.0,
+            "slices_first": {"steps": 1_000, "lr": 1e-3, "lambda_smoothness": 2.0},
+            "steps": 2_500,
+            "batch": 1,
+            "lr": 3e-4,
+            "ema": 0.995,
+        },
+    },
+    "acdc-2d": {
+        "ndim": 2,
+        "network": {
+            "score": {"width": 16, "groups": 8, "attention": "full"},
+            **_NETWORK,
+            "flow_init": 1e-5,
+            "integrate": 6,
+        },
+        "preparation": _HEART_2D,
+        "options": {"passes": 2},
+        "training": {
+            **_PUBLISHED,
+            **_SHORT,
+            "steps": 8_000,
+            "batch": 6,
+            "lr": 8e-4,
+            "ema": 0.998,
+        },
+    },
+    "trial": {
+        "ndim": 2,
+        "network": {"score": _SCORE_3D, **_NETWORK},
+        "preparation": _HEART_2D_HALF,
+        "training": {
+            **_PUBLISHED,
+            "steps": 2_000,
+            "batch": 8,
+            "lr": 5e-4,
+            "ema": 0.995,
+            "schedule": {"kind": "cosine", "warmup": 50},
+            "augment": _AUGMENT,
+        },
+    },
+}
+"""``paper``: ACDC; ``paper-slices``: its slices. ``acdc-…``: hours on a CPU. ``trial``: the paper's
+loss and widths on slices at half resolution, for the ablation."""

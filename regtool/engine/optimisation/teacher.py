@@ -1,0 +1,29 @@
+"""Instance optimisation as a teacher: what a network in training is drawn towards, no labels."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from regtool.engine.optimisation.run import optimise
+from regtool.engine.optimisation.settings import Optimisation
+from regtool.plugins.exchange import Context, Pair, Sample
+
+TEACHER = Optimisation(iterations=(60, 60, 15), tolerance=0.03)
+"""Instance optimisation as it is cheap enough for every batch."""
+
+_NEAR = 0.01
+"""Squared distance (voxels) below which the teacher's pull fades."""
+
+
+def taught(pair: Pair, context: Context) -> Tensor:
+    """The displacement (B, ndim, *S) in voxels that ``TEACHER`` finds for a batch's images."""
+    images = Pair(*(Sample(s.image, s.spacing) for s in (pair.fixed, pair.moving)))
+    answer = optimise(images, TEACHER, Context(context.generator, context.device))
+    assert answer.displacement is not None
+    return answer.displacement
+
+
+def teacher_distance(displacement: Tensor, pair: Pair, context: Context) -> Tensor:
+    """Mean distance (voxels) of ``displacement`` (B, ndim, *S) from the teacher's, a scalar."""
+    apart = (displacement.float() - taught(pair, context)).square().sum(1)
+    return apart.add(_NEAR).sqrt().mean()
