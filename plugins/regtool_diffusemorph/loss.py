@@ -34,14 +34,18 @@ class JointLoss:
     trainings, all off in the preset ``paper``: ``clean`` is the share of examples that are as
     registration has them (t = 0, no noise, no noise error); ``focus`` the share of the others
     whose step is below 200, where synthetic images begin; ``second_look`` how often a batch is what
-    a second pass would see; ``still`` weights the mean square (voxels) of the field that comes from
-    no noise at all, so that eta = 0 stands still.
+    a second pass would see; ``units`` ``mm`` takes the smoothness of the field in millimetres, so
+    that thick slices may move apart; ``still`` weights the mean square (voxels) of the field that
+    comes from no noise at all, so that eta = 0 stands still.
     """
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self.similarity = SIMILARITIES[settings["similarity"]]
         self.weight = float(settings["lambda"])
         self.smoothness = float(settings["smoothness"])
+        if settings["units"] not in ("voxels", "mm"):
+            raise ValueError(f"units {settings['units']!r}: voxels or mm")
+        self.in_mm = settings["units"] == "mm"
         self.clean, self.focus = float(settings["clean"]), float(settings["focus"])
         self.second_look, self.still = float(settings["second_look"]), float(settings["still"])
 
@@ -60,11 +64,15 @@ class JointLoss:
         terms = {
             "noise": drawn.error(found),
             "similarity": self.weight * self.similarity(fixed, warp(moving, crop(u))),
-            "smoothness": self.weight * self.smoothness * diffusion(crop(field)),
+            "smoothness": self.weight * self.smoothness * self.roughness(crop(field), pair),
         }
         if self.still > 0:
             terms["still"] = self.still * _from_no_noise(module, m, random)
         return StepOutput(terms, Prediction(displacement=crop(u)))
+
+    def roughness(self, field: Tensor, pair: Pair) -> Tensor:
+        """Mean squared forward difference of a field in voxels, or of the same in millimetres."""
+        return diffusion(field, pair.fixed.spacing if self.in_mm else None)
 
     def draw(self, fixed: Tensor, generator: torch.Generator) -> Draw:
         """Steps and noise for a batch like ``fixed`` (B, 1, *S)."""
