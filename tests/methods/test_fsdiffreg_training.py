@@ -1,0 +1,79 @@
+"""Training FSDiffReg: stopped and resumed runs, what a trained network writes, conformance."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from regtool.engine.training.run import TrainRequest, train
+from regtool.engine.training.stepper import Stepper
+from regtool.testing import check_method
+from regtool_fsdiffreg.plugin import regtool_method
+
+
+def request(folder: Path, ndim: int, *words: str) -> TrainRequest:
+    """A run of a few steps on generated hearts, with a checkpoint after every second."""
+    size = "(24, 24)" if ndim == 2 else "(8, 24, 24)"
+    batch = 2 if ndim == 2 else 1
+    words = (f"preparation.size={size}", "steps=4", f"batch={batch}", "checkpoint_every=2",
+             "val_every=2", "log_every=1", *words)  # fmt: skip
+    if ndim == 2:
+        words += ("network.score.width=8", "network.score.groups=4")
+    else:
+        words += ("slices_first.steps=2",)
+    return TrainRequest(
+        output=folder, method="fsdiffreg", preset=f"acdc-{ndim}d",
+        data=[f"phantom:heart{ndim}d?n=3&size=32"], assignments=list(words), threads=1, quiet=True,
+    )  # fmt: skip
+
+
+def weights(folder: Path) -> bytes:
+    (file,) = folder.glob("weights/*/model.safetensors")
+    return file.read_bytes()
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_a_stopped_run_continues_bit_for_bit(tmp_path, ndim, monkeypatch):
+    train(request(tmp_path / "whole", ndim))
+    made, step = [], Stepper.step
+
+    def failing(self: Stepper, number: int):
+        made.append(number)
+        if len(made) == (4 if ndim == 2 else 6):
+            raise RuntimeError("cut off")
+        return step(self, number)
+
+    monkeypatch.setattr(Stepper, "step", failing)
+    with pytest.raises(RuntimeError, match="cut off"):
+        train(request(tmp_path / "stopped", ndim))
+    monkeypatch.undo()
+    train(TrainRequest(output=tmp_path / "stopped", resume=True, threads=1, quiet=True))
+    assert weights(tmp_path / "stopped") == weights(tmp_path / "whole")
+
+
+def test_the_files_of_the_nine_fields_average_to_the_displacement(tmp_path):
+    """From training to files: extras are on disk, in the record, and belong together."""
+    import regtool
+    from regtool.data.readers import open_data
+    from regtool.imaging.transforms import read_field
+
+    train(request(tmp_path / "run", 2, "network.integrate=0", "network.flow_init=0.1"))
+    (config,) = (tmp_path / "run").glob("weights/*/config.json")
+    pair = next(iter(open_data("phantom:heart2d?n=1&size=32")))
+    result = regtool.register(
+        pair.fixed.image, pair.moving.image, "fsdiffreg", output=tmp_path / "a_",
+        weights=config.parent, settings={"passes": 1, "fields": True, "score": True},
+    )  # fmt: skip
+    fields = [read_field(tmp_path / f"a_Scale{n}Warp.nii.gz")[0] for n in range(1, 10)]
+    whole, _ = read_field(tmp_path / "a_1Warp.nii.gz")
+    assert np.abs(whole).max() > 0.01
+    assert np.allclose(np.mean(fields, 0), whole, atol=1e-3)
+    assert (tmp_path / "a_Score.nii.gz").exists() and (tmp_path / "a_Weight.nii.gz").exists()
+    assert "a_Scale9Warp.nii.gz" in str(result.record)
+
+
+@pytest.mark.parametrize("preset", ["trial", "acdc-3d"])
+def test_conformance(preset):
+    check_method(regtool_method(), preset=preset, shapes={2: (32, 40), 3: (8, 16, 24)}, steps=150)
