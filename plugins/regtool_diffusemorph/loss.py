@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from regtool.api.diffusion import Draw, draw
 from regtool.api.losses import local_ncc, mse
-from regtool.api.train import Context, Pair, Prediction, StepOutput, diffusion, warp
+from regtool.api.refine import teacher_distance
+from regtool.api.train import Context, Pair, Prediction, Sample, StepOutput, diffusion, warp
 from regtool_diffusemorph.images import prepared
 from regtool_diffusemorph.model import SCHEDULE, DiffuseMorph
 
@@ -35,17 +36,19 @@ class JointLoss:
     registration has them (t = 0, no noise, no noise error); ``focus`` the share of the others
     whose step is below 200, where synthetic images begin; ``second_look`` how often a batch is what
     a second pass would see; ``units`` ``mm`` takes the smoothness of the field in millimetres, so
-    that thick slices may move apart; ``still`` weights the mean square (voxels) of the field that
-    comes from no noise at all, so that eta = 0 stands still.
+    that thick slices may move apart; ``teacher`` weights, within lambda, the mean distance (voxels)
+    from what instance optimisation finds for the batch; ``still`` weights the mean square (voxels)
+    of the field that comes from no noise at all, so that eta = 0 stands still.
     """
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self.similarity = SIMILARITIES[settings["similarity"]]
         self.weight = float(settings["lambda"])
         self.smoothness = float(settings["smoothness"])
-        if settings["units"] not in ("voxels", "mm"):
-            raise ValueError(f"units {settings['units']!r}: voxels or mm")
-        self.in_mm = settings["units"] == "mm"
+        units = settings.get("units", "voxels")  # this and the teacher are absent in older runs
+        if units not in ("voxels", "mm"):
+            raise ValueError(f"units {units!r}: voxels or mm")
+        self.in_mm, self.teacher = units == "mm", float(settings.get("teacher", 0.0))
         self.clean, self.focus = float(settings["clean"]), float(settings["focus"])
         self.second_look, self.still = float(settings["second_look"]), float(settings["still"])
 
@@ -66,6 +69,10 @@ class JointLoss:
             "similarity": self.weight * self.similarity(fixed, warp(moving, crop(u))),
             "smoothness": self.weight * self.smoothness * self.roughness(crop(field), pair),
         }
+        if self.teacher > 0:
+            seen = Pair(pair.fixed, Sample(moving, pair.moving.spacing))
+            apart = teacher_distance(crop(u), seen, context)
+            terms["teacher"] = self.weight * self.teacher * apart
         if self.still > 0:
             terms["still"] = self.still * _from_no_noise(module, m, random)
         return StepOutput(terms, Prediction(displacement=crop(u)))
