@@ -54,7 +54,11 @@ def _stage(
         name=name,
         build=make,
         step=step,
-        optimisers=(Optimiser(lr=rate, schedule=schedule, arguments=_MOMENTA),),
+        optimisers=(
+            Optimiser(
+                lr=rate, schedule=schedule, arguments=_MOMENTA, clip_norm=settings.get("clip")
+            ),
+        ),
         steps=int(settings["steps"]),
         batch=int(settings["batch"]),
         ema=settings["ema"],
