@@ -392,7 +392,8 @@ def test_the_slices_stage_learns_from_slices_with_its_own_settings():
 
 def test_overfits_one_pair():
     torch.manual_seed(0)
-    preset = {**FSDIFFREG["trial"], "training": {**FSDIFFREG["trial"]["training"], "clean": 0.5}}
+    preset = dict(FSDIFFREG["acdc-2d"])
+    preset["network"] = {**preset["network"], "score": NATIVE}
     (stage,) = recipe(preset)
     module, pair = stage.build(preset, {}), discs()
 
@@ -403,7 +404,7 @@ def test_overfits_one_pair():
         return float(2 * (disc * fixed).sum() / (disc.sum() + fixed.sum()))
 
     optimiser, running = torch.optim.Adam(module.parameters(), lr=2e-3), context()
-    for _ in range(120):
+    for _ in range(100):
         loss = sum(stage.step(module, pair, running).terms.values())
         optimiser.zero_grad()
         loss.backward()
