@@ -21,6 +21,7 @@ import numpy as np
 
 import regtool
 from regtool.data.readers import open_data
+from regtool.engine.measure import determinant
 from regtool.imaging.reading import read_image, read_labels
 from regtool.imaging.resample import resample
 from regtool.metrics.dice import dice
@@ -52,6 +53,7 @@ class Case:
             "dice": float(np.mean(scores)),
             "psnr": psnr(self.fixed.array, warped),
             "length": float(voxels.mean()),
+            "folds": determinant(field, grid, None)["percent"],
         }
 
 
@@ -68,7 +70,7 @@ def way(case: Case, name: str, given: argparse.Namespace, share: float) -> dict[
         threads=given.threads,
     )  # fmt: skip
     field = found.field * share if name == "voxelmorph" else found.field
-    return case.figures(field, found.affine) | {"folds": found.record["jacobian"]["percent"]}
+    return case.figures(field, found.affine)
 
 
 def synthetic(case: Case, given: argparse.Namespace) -> dict[str, float]:
