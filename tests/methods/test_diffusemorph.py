@@ -166,7 +166,10 @@ def test_the_paper_presets_have_the_papers_settings():
         assert (training["lambda"], training["lr"], training["steps"]) == values
         assert (training["similarity"], training["smoothness"]) == ("ncc", 1.0)
         assert (training["batch"], training["ema"]) == (1, None)
-        assert not any(training[key] for key in ("clean", "focus", "second_look", "still"))
+        assert not any(
+            training[key] for key in ("clean", "focus", "second_look", "still", "teacher")
+        )
+        assert training["units"] == "voxels" and "clip" not in training
         assert DIFFUSEMORPH[name]["network"]["integrate"] == 0
     assert next(iter(DIFFUSEMORPH)) == "paper"
 
@@ -218,7 +221,8 @@ def test_steps_are_drawn_as_the_settings_say():
 
 
 def test_clean_examples_have_no_noise_error():
-    settings = {**DIFFUSEMORPH["acdc-2d"]["training"], "clean": 1.0, "second_look": 0.0}
+    settings = {**DIFFUSEMORPH["acdc-2d"]["training"], "clean": 1.0, "second_look": 0.0,
+                "teacher": 0.0}  # fmt: skip
     model, pair = small(2), blobs()
     output = JointLoss(settings)(model, pair, context())
     assert output.terms["noise"] == 0
@@ -227,12 +231,38 @@ def test_clean_examples_have_no_noise_error():
     assert torch.allclose(output.prediction.displacement, u, atol=1e-5)
 
 
+def test_the_teacher_is_instance_optimisation_of_what_the_network_saw():
+    from regtool.api.refine import taught
+
+    settings = {**DIFFUSEMORPH["paper"]["training"], "teacher": 0.5, "clean": 1.0}
+    model, pair = small(2), blobs()
+    with torch.no_grad():
+        output = JointLoss(settings)(model, pair, context())
+    apart = (output.prediction.displacement - taught(pair, context())).square().sum(1)
+    wanted = 20 * 0.5 * float((apart + 0.01).sqrt().mean())
+    assert float(output.terms["teacher"]) == pytest.approx(wanted, rel=1e-3)
+
+
+def test_smoothness_in_millimetres_lets_thick_slices_move_apart():
+    loss = JointLoss({**DIFFUSEMORPH["paper"]["training"], "units": "mm"})
+    plain = JointLoss(DIFFUSEMORPH["paper"]["training"])
+    image = torch.zeros(1, 1, 8, 8, 8)
+    thick = Pair(*(Sample(image, (8.0, 2.0, 2.0)) for _ in range(2)))
+    across, within = torch.zeros(2, 1, 3, 8, 8, 8)
+    across[:, 2] = torch.arange(8.0)[:, None, None]  # moves along x, more from slice to slice
+    within[:, 2] = torch.arange(8.0)[:, None]  # and more from row to row
+    assert loss.roughness(across, thick) == pytest.approx(1 / 9 / 16)
+    assert loss.roughness(within, thick) == pytest.approx(1 / 9)
+    assert plain.roughness(across, thick) == plain.roughness(within, thick)
+
+
 @pytest.mark.parametrize("shape", [(64, 64), (16, 32, 32)])
 def test_overfits_one_pair(shape):
     torch.manual_seed(0)
     preset = dict(DIFFUSEMORPH[f"acdc-{len(shape)}d"])
     preset["training"] = {k: v for k, v in preset["training"].items() if k != "slices_first"}
-    preset["training"]["still"] = 10.0  # one moving image could be learnt by heart
+    # One moving image could be learnt by heart; a teacher would do the work.
+    preset["training"] |= {"still": 10.0, "teacher": 0.0}
     (stage,) = recipe(preset)
     module, pair = stage.build(preset, {}), blobs(shape)
     optimiser = torch.optim.Adam(module.parameters(), lr=2e-3)
