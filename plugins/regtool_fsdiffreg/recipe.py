@@ -48,12 +48,17 @@ def recipe(preset: Mapping[str, Any]) -> tuple[Stage, ...]:
 def _stage(
     name: str, settings: Mapping[str, Any], make: Any, step: Any, registers: bool = True
 ) -> Stage:
-    rate, schedule = float(settings["lr"]), Schedule(**settings["schedule"])
+    optimiser = Optimiser(
+        lr=float(settings["lr"]),
+        schedule=Schedule(**settings["schedule"]),
+        arguments=_MOMENTA,
+        clip_norm=settings["clip"],
+    )
     return Stage(
         name=name,
         build=make,
         step=step,
-        optimisers=(Optimiser(lr=rate, schedule=schedule, arguments=_MOMENTA),),
+        optimisers=(optimiser,),
         steps=int(settings["steps"]),
         batch=int(settings["batch"]),
         ema=settings["ema"],

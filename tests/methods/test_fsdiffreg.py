@@ -314,7 +314,12 @@ def test_a_wrong_word_is_a_usage_error(wrong):
 
 
 def test_clean_examples_are_what_registration_sees():
-    settings = {**FSDIFFREG["acdc-2d"]["training"], "clean": 1.0, "second_look": 0.0}
+    settings = {
+        **FSDIFFREG["acdc-2d"]["training"],
+        "clean": 1.0,
+        "second_look": 0.0,
+        "teacher": 0.0,
+    }
     model, pair = small(2), pair_of((16, 24))
     with torch.no_grad():
         output = GuidedLoss(settings)(model, pair, context())
@@ -376,7 +381,7 @@ def test_the_paper_presets_have_the_papers_settings():
     assert (optimiser.kind, optimiser.lr, optimiser.arguments) == (
         "Adam", 2e-4, {"betas": (0.5, 0.999)},
     )  # fmt: skip
-    assert optimiser.schedule.kind == "constant"
+    assert optimiser.schedule.kind == "constant" and optimiser.clip_norm is None
 
 
 def test_the_slices_stage_learns_from_slices_with_its_own_settings():
@@ -384,6 +389,7 @@ def test_the_slices_stage_learns_from_slices_with_its_own_settings():
     assert (flat.name, solid.name) == ("slices", "registration")
     assert not flat.registers and solid.registers
     assert (flat.steps, flat.optimisers[0].lr) == (1_000, 1e-3)
+    assert flat.optimisers[0].clip_norm == solid.optimisers[0].clip_norm == 1.0
     module = flat.build(FSDIFFREG["acdc-3d"], {})
     assert count(module) == 466_759
     output = flat.step(module, pair_of((5, 16, 16)), context())
@@ -394,6 +400,7 @@ def test_overfits_one_pair():
     torch.manual_seed(0)
     preset = dict(FSDIFFREG["acdc-2d"])
     preset["network"] = {**preset["network"], "score": NATIVE}
+    preset["training"] = {**preset["training"], "teacher": 0.0}
     (stage,) = recipe(preset)
     module, pair = stage.build(preset, {}), discs()
 
