@@ -92,17 +92,18 @@ def _named(forward: Any, label: str) -> Any:
     return labelled
 
 
-def seconds_a_step(step: Step, steps: int) -> float:
-    """Median seconds of a step by the wall clock, after two to warm up."""
+def seconds_a_step(step: Step, steps: int) -> tuple[float, float]:
+    """Median seconds of a step by the wall clock and of the processor, after two to warm up."""
     times = []
     for number in range(steps + 2):
         step.wait()
-        start = time.perf_counter()
+        start = time.perf_counter(), time.process_time()
         step()
         step.wait()
         if number > 1:
-            times.append(time.perf_counter() - start)
-    return sorted(times)[len(times) // 2]
+            times.append((time.perf_counter() - start[0], time.process_time() - start[1]))
+    wall, own = (sorted(column)[len(times) // 2] for column in zip(*times, strict=True))
+    return wall, own
 
 
 def shares(step: Step, steps: int) -> tuple[dict[str, float], dict[str, float]]:
@@ -152,18 +153,24 @@ def main() -> None:
     if given.threads:
         torch.set_num_threads(given.threads)
     step = Step(given)
-    seconds = seconds_a_step(step, given.steps)
+    seconds, processor = seconds_a_step(step, given.steps)
     parts, operators = shares(step, max(1, given.steps // 2))
     size = " x ".join(map(str, step.size))
     print(
         f"{given.method} {given.preset}, {size}, batch {given.batch}, {given.device}, "
         f"{given.precision}, {torch.get_num_threads()} threads: {seconds:.3f} s a step, "
-        f"{given.batch / seconds:.3f} pairs a second"
+        f"{given.batch / seconds:.3f} pairs a second; {processor:.3f} s of processor time a step"
     )
     print("parts: " + ", ".join(f"{name} {value:.0%}" for name, value in parts.items()))
     print("operators: " + ", ".join(f"{name} {value:.0%}" for name, value in operators.items()))
     if given.json:
-        found = {"size": step.size, "seconds": seconds, "parts": parts, "operators": operators}
+        found = {
+            "size": step.size,
+            "seconds": seconds,
+            "processor_seconds": processor,
+            "parts": parts,
+            "operators": operators,
+        }
         given.json.write_text(json.dumps(vars(given) | found, indent=2, default=str) + "\n")
 
 
