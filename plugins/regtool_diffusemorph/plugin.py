@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from regtool.api import Method, Paper, hookimpl
+from regtool.api import Method, Paper, WeightsRef, hookimpl
 from regtool_diffusemorph.presets import DIFFUSEMORPH
 
 
@@ -28,4 +28,14 @@ def regtool_method() -> Method:
         recipe="regtool_diffusemorph.recipe:recipe",
         capabilities=frozenset({"samples"}),
         presets=DIFFUSEMORPH,
+        weights=(
+            WeightsRef(
+                name="diffusemorph-acdc-3d",
+                ndim=3,
+                anatomy="heart (short axis)",
+                modality="cine MR",
+                licence="CC-BY-NC-SA-4.0",
+                sha256="61e624fc3fa42f3334a546f530b5a04c5f02bd06df27a12ddf91f6f028686f64",
+            ),
+        ),
     )
