@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,9 @@ from regtool.spatial.grid import Grid
 
 _WARPED, _FIELD, _AFFINE = "Warped.nii.gz", "1Warp.nii.gz", "0GenericAffine.mat"
 _LABELS = "WarpedLabels.nii.gz"
+_FRAMES = 5
+"""Frames of a series that are shown, the first and the last among them."""
+
 _NO_EXTRA = {_WARPED, _FIELD, _LABELS, "1InverseWarp.nii.gz", "InverseWarped.nii.gz"}
 
 
@@ -67,7 +71,7 @@ def pair_view_from(
         moving_labels=None if moving_labels is None else _on(moving_labels, grid, "nearest"),
         warped_labels=warped_labels,
         mask=None if fixed_mask is None else _on(fixed_mask, grid, "nearest"),
-        extras=_extras(record_path, record),
+        extras=_extras(record_path, record, grid),
     )
 
 
@@ -149,15 +153,27 @@ def _on(volume: Volume, grid: Grid, interpolation: Any = "linear") -> NDArray[An
     return resample(volume, grid, interpolation=interpolation)
 
 
-def _extras(record_path: str | Path, record: Mapping[str, Any]) -> dict[str, ExtraView]:
-    """The images and fields that a method gave beside its warp."""
+def _extras(record_path: str | Path, record: Mapping[str, Any], grid: Grid) -> dict[str, ExtraView]:
+    """The images and fields that a method gave beside its warp; of a series a few frames.
+
+    The field of each frame is left out: its effect is what the frames show.
+    """
     outputs = record.get("outputs")
     names = outputs if isinstance(outputs, Mapping) else {}
+    images = [n for n in names if n not in _NO_EXTRA and str(n).endswith(".nii.gz")]
     found = {}
-    for name in names:
-        if name in _NO_EXTRA or not str(name).endswith(".nii.gz"):
+    for name in images:
+        stem = str(name).removesuffix(".nii.gz")
+        frame_of = re.fullmatch(r"(.+?)\d+Warp", stem)
+        if frame_of is not None and f"{frame_of[1]}.nii.gz" in images:
             continue
-        volume = read_image(_output(record_path, record, name), ("scalar", "vector"))
+        volume = read_image(_output(record_path, record, name), ("scalar", "vector", "series"))
         values = np.asarray(volume.array)
-        found[str(name).removesuffix(".nii.gz")] = ExtraView(values, volume.grid)
+        if volume.kind != "series":
+            found[stem] = ExtraView(values, volume.grid)
+            continue
+        values = values.reshape(-1, *grid.shape)  # on the fixed grid; 2-D frames are (1, Y, X)
+        count = len(values)
+        for frame in np.unique(np.linspace(0, count - 1, min(count, _FRAMES)).round().astype(int)):
+            found[f"{stem} {frame + 1} of {count}"] = ExtraView(values[frame], grid)
     return found

@@ -14,6 +14,7 @@ from regtool.data.phantom_files import write_phantom
 from regtool.data.phantoms import make
 from regtool.engine.register import register
 from regtool.errors import InputError
+from regtool.imaging.nifti_write import write_image
 from regtool.imaging.reading import read_image, read_labels
 from regtool.report.cohort import cohort_report
 from regtool.report.files import cohort_rows, images_of, pair_view_from
@@ -114,6 +115,23 @@ def test_extras_are_found_by_the_record(copied: Path) -> None:
     assert view.extras["Sample"].values.shape == (*view.grid.shape, 2)
     pair_report(view, copied.parent / "r.html")
     assert "Uncertainty" in (copied.parent / "r.html").read_text("utf-8")
+
+
+def test_of_a_series_some_frames_are_shown(copied: Path) -> None:
+    """A 4-D trajectory with a field for each frame, as DiffuseMorph writes them."""
+    record = json.loads(copied.read_text("utf-8"))
+    frames = [read_image(copied.parent / f"{name}.nii.gz") for name in ("fixed", "moving")] * 4
+    stack = np.stack([frame.array for frame in frames])
+    write_image(copied.parent / "r_Way.nii.gz", stack, frames[0].grid, kind="series")
+    shutil.copy(copied.parent / "r_1Warp.nii.gz", copied.parent / "r_Way01Warp.nii.gz")
+    shutil.copy(copied.parent / "r_1Warp.nii.gz", copied.parent / "r_Scale1Warp.nii.gz")
+    for name in ("Way01Warp", "Way", "Scale1Warp"):
+        record["outputs"][f"{name}.nii.gz"] = {"file": f"r_{name}.nii.gz"}
+    copied.write_text(json.dumps(record), "utf-8")
+    view = pair_view_from(copied)
+    shown = [f"Way {k} of 8" for k in (1, 3, 5, 6, 8)]
+    assert list(view.extras) == [*shown, "Scale1Warp"]
+    np.testing.assert_array_equal(view.extras["Way 8 of 8"].values, frames[7].array)
 
 
 def test_a_cohort_from_its_folder(copied: Path, tmp_path: Path) -> None:
