@@ -26,9 +26,17 @@ def regtool_method() -> Method:
         model="regtool_diffusemorph.model:build",
         options="regtool_diffusemorph.options:DiffuseMorphOptions",
         recipe="regtool_diffusemorph.recipe:recipe",
-        capabilities=frozenset({"samples"}),
+        capabilities=frozenset({"batches", "samples"}),
         presets=DIFFUSEMORPH,
         weights=(
+            WeightsRef(
+                name="diffusemorph-acdc-2d",
+                ndim=2,
+                anatomy="heart (short axis)",
+                modality="cine MR",
+                licence="CC-BY-NC-SA-4.0",
+                sha256="36a82e92a650df8b22a220a055f3f85406ce760e237a1a5292f25a59fbca9f19",
+            ),
             WeightsRef(
                 name="diffusemorph-acdc-3d",
                 ndim=3,
