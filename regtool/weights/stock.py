@@ -148,9 +148,9 @@ def copy_to(weights: ResolvedWeights, folder: Path) -> Path:
     if Path(name).name != name or name in {".", ".."}:
         raise WeightsError(f"{weights.model}: the name '{name}' in its {CONFIG_FILE} is no name")
     target = folder / name
-    if _same(target, weights):
-        return target
-    if target.exists():
+    if target.exists():  # folders appear whole, so what exists can be judged
+        if _same(target, weights):
+            return target
         raise OutputError(f"{target}: exists with other content; remove it first")
     try:
         folder.mkdir(parents=True, exist_ok=True)

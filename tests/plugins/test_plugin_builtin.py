@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import tomllib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ BRIEF: dict[str, dict[str, Any]] = {
 }
 """Options with which a method answers something, fast."""
 ENOUGH: dict[str, dict[str, Any]] = {
+    "diffusemorph": {"passes": 4},
     "greedy": {"iterations": (100, 50, 10)},
     "optimise": {"iterations": (50, 30, 10)},
     "syn": {"iterations": (60, 40, 20), "metric": "mattes"},
@@ -31,6 +33,9 @@ ENOUGH: dict[str, dict[str, Any]] = {
     "voxelmorph-diff": {"passes": 8},
 }
 """Options with which a method finds a shift of a few voxels."""
+HEARTS_ONLY = {"diffusemorph": 3}
+"""Weights of this dimension know hearts and do not follow a shifted ellipsoid (their card says so);
+the direction of what such a network learns is tested in tests/methods."""
 
 TOOLS = {"greedy": "picsl_greedy", "syn": "ants"}
 """Methods whose work is done by a package of an optional extra, and its module."""
@@ -55,7 +60,10 @@ def test_a_built_in_method_conforms(name: str, check: Callable[[Subject], None])
 @pytest.mark.parametrize("name", NAMES)
 def test_a_built_in_method_points_the_right_way(name: str) -> None:
     assert METHOD_CHECKS[-1] is check_direction
-    check_direction(Subject(name, shapes=SHAPES, options=ENOUGH.get(name, {})))
+    method = discovery.load(name)
+    others = {k: p for k, p in method.presets.items() if p["ndim"] != HEARTS_ONLY.get(name)}
+    subject = Subject(replace(method, presets=others), shapes=SHAPES, options=ENOUGH.get(name, {}))
+    check_direction(subject)
 
 
 def test_metadata_and_project_agree() -> None:
