@@ -11,6 +11,8 @@ from collections.abc import Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+import torch
+
 from regtool.engine.cohort import batch
 from regtool.engine.cohort.outcome import Outcome, Tally
 from regtool.engine.cohort.plan import Item
@@ -53,7 +55,7 @@ class Pipeline:
         self._registrars: dict[int, Registrar] = {}
         self._room = Room(VOXELS, PAIRS)
         self._ready: queue.SimpleQueue[_Ready | Exception | None] = queue.SimpleQueue()
-        self._writers = ThreadPoolExecutor(WRITERS, thread_name_prefix="write")
+        self._writers = ThreadPoolExecutor(WRITERS, "write", initializer=_alone)
 
     def run(self, items: Sequence[Item]) -> None:
         """Register all; after an interruption, what is being written is finished first."""
@@ -73,6 +75,7 @@ class Pipeline:
     # -- the reading thread ---------------------------------------------------------------------
 
     def _read(self, items: Sequence[Item]) -> None:
+        _alone()
         try:
             for item in items:
                 if not self._read_one(item):
@@ -126,7 +129,8 @@ class Pipeline:
             if isinstance(first, Exception):
                 raise first
             group = [first]
-            while len(group) < batch.AT_ONCE and _fits(waiting, first.key):
+            most = batch.at_once(first.registrar)
+            while len(group) < most and _fits(waiting, first.key):
                 group.append(waiting.popleft())  # type: ignore[arg-type]
             self._predict(group)
 
@@ -157,6 +161,11 @@ class Pipeline:
         finally:
             self._room.leave(ready.voxels)
         self._tally.add(outcome)
+
+
+def _alone() -> None:
+    """Compute in the calling thread only: teams of threads would wait for each other."""
+    torch.set_num_threads(1)
 
 
 def _fits(waiting: deque[_Ready | Exception | None], key: Hashable) -> bool:
