@@ -10,7 +10,7 @@ from regtool.plugins.exchange import Pair, Prediction, Sample
 from regtool.prepare.pair import Prepared
 
 AT_ONCE = {"cuda": 16, "cpu": 1}
-"""2-D pairs in a batch, at most: a processor's caches are full with one (40 against 53 ms a pair)."""
+"""2-D pairs in a batch, at most: one fills a processor's caches (40 against 53 ms a pair)."""
 
 
 def at_once(registrar: Registrar) -> int:
