@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from regtool.data.cases import PairCase
 from regtool.data.readers import open_data
 from regtool.engine.cohort.outcome import Outcome, Tally, summary
@@ -73,7 +75,8 @@ def run_cohort(cohort: Cohort, told: Told | None = None) -> dict[str, Any]:
             todo.append(item)
     if todo:
         cohort.folder.mkdir(parents=True, exist_ok=True)
-        with limited_threads(cohort.template.threads):
+        # One core is left to reading and writing; with all of them the network waits for it.
+        with limited_threads(cohort.template.threads or max(1, torch.get_num_threads() - 1)):
             Pipeline(cohort.template, tally).run(todo)
     result = summary(cohort.ranks.gather(tally.outcomes), time.perf_counter() - start)
     if cohort.ranks.rank == 0:
