@@ -4,15 +4,16 @@
 
 Pairs are generated hearts, eight different ones in turn, with labels. The cohort runs as the
 command ``regtool register --pairs``; it is killed (SIGKILL) when half of the records are there,
-and started again. Printed: wall seconds of both runs but for the start-up of the program, the
-network's own seconds from the records, resident memory of the process at a tenth and at its end,
-how often each pair was registered, and the seconds to plan a table of ten thousand rows.
+and started again. Printed: wall seconds of a pair, from the first record to the last; the method's own seconds for
+a pair when nothing else runs, with the same number of threads (those in the records include waiting
+for reading and writing, so they are no measure); resident memory of the process at a tenth and at
+its end; how often each pair was registered; and the seconds to plan a table of ten thousand rows.
+To see what NumPy's BLAS threads would cost, set OPENBLAS_NUM_THREADS to the number of cores.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
 import subprocess
@@ -73,27 +74,51 @@ def run(command: list[str], out: Path, count: int, kill_at: int | None) -> dict[
     return {"since_first_record": time.perf_counter() - (first or 0), "early": early, "late": late}
 
 
+def alone(method: str, threads: int) -> float:
+    """Seconds of a method's own for a pair, nothing beside it: the median of thirty pairs."""
+    code = (
+        "import statistics, sys, time\n"
+        "from regtool.data.readers import open_data\n"
+        "from regtool.engine.device import limited_threads\n"
+        "from regtool.engine.request import Request\n"
+        "from regtool.engine.task import load, open_task, prepare\n"
+        f"requests = [Request(p.fixed.image, p.moving.image, {method!r})"
+        " for p in open_data('phantom:heart2d?n=8')]\n"
+        f"with limited_threads({threads}):\n"
+        "    registrar = load(requests[0], 2)\n"
+        "    ready = [prepare(open_task(r), registrar) for r in requests]\n"
+        "    taken = []\n"
+        "    for k in range(40):\n"
+        "        start = time.perf_counter()\n"
+        "        registrar.predict(ready[k % 8])\n"
+        "        taken.append(time.perf_counter() - start)\n"
+        "print(statistics.median(taken[10:]))\n"
+    )
+    environment = {"OPENBLAS_NUM_THREADS": "1", **os.environ}
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment
+    )
+    return float(done.stdout)
+
+
 def main() -> None:
     """Run the cohort twice and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-m", "--method", default="voxelmorph")
     parser.add_argument("--pairs", type=int, default=1000)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, help="the program's default unless given")
     given = parser.parse_args()
-    regtool = [sys.executable, "-m", "regtool.cli.app", "register", "-q", "-m", given.method,
-               "--threads", str(given.threads)]  # fmt: skip
+    regtool = [sys.executable, "-m", "regtool.cli.app", "register", "-q", "-m", given.method]
+    regtool += [] if given.threads is None else ["--threads", str(given.threads)]
     with tempfile.TemporaryDirectory() as name:
         folder, out = Path(name), Path(name) / "out"
         command = [*regtool, "--pairs", str(table(folder, given.pairs)), "-o", str(out)]
         whole = run([*command], out, given.pairs, None)
-        seconds = [json.loads(p.read_text())["seconds"] for p in records(out)]
-        network = sum(s["network"] for s in seconds) / len(seconds)
+        network = alone(given.method, given.threads or max(1, (os.cpu_count() or 2) - 1))
         each = whole["since_first_record"] / (given.pairs - 1)
-        print(f"{given.pairs} pairs: {1e3 * each:.1f} ms a pair, of which the network "
+        print(f"{given.pairs} pairs: {1e3 * each:.1f} ms a pair; the method alone "
               f"{1e3 * network:.1f} ms; over it {1e3 * (each - network):.1f} ms")  # fmt: skip
         print(f"memory: {whole['early']:.0f} MiB at a tenth, {whole['late']:.0f} MiB at the end")
-        for part in ("read", "prepare", "field", "resample", "measure"):
-            print(f"  {part}: {1e3 * sum(s[part] for s in seconds) / len(seconds):.1f} ms")
         again = Path(name) / "again"
         command[-1] = str(again)
         run(command, again, given.pairs, given.pairs // 2)
