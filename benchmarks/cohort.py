@@ -4,10 +4,11 @@
 
 Pairs are generated hearts, eight different ones in turn, with labels. The cohort runs as the
 command ``regtool register --pairs``; it is killed (SIGKILL) when half of the records are there,
-and started again. Printed: wall seconds of a pair, from the first record to the last; the method's own seconds for
-a pair when nothing else runs, with the same number of threads (those in the records include waiting
-for reading and writing, so they are no measure); resident memory of the process at a tenth and at
-its end; how often each pair was registered; and the seconds to plan a table of ten thousand rows.
+and started again. Printed: wall seconds of a pair, from the first record to the end; the method's
+own seconds for a pair when nothing else runs, with the same number of threads (those in the
+records include waiting for reading and writing, so they are no measure); resident memory of the
+process at a tenth and at its end; how often each pair was registered; and the seconds to plan a
+table of ten thousand rows.
 To see what NumPy's BLAS threads would cost, set OPENBLAS_NUM_THREADS to the number of cores.
 """
 
