@@ -151,11 +151,10 @@ DIFFUSEMORPH: dict[str, dict[str, Any]] = {
             "smoothness": 0.04,
             "teacher": 0.02,
             "clip": 1.0,
-            # 1000 slice steps without a teacher at twice the rate went before what ships.
             "slices_first": {"steps": 1_000, "lr": 5e-4, "smoothness": 0.02},
-            "steps": 500,
+            "steps": 1_000,
             "batch": 1,
-            "lr": 1e-4,
+            "lr": 2e-4,
             "ema": 0.99,
         },
     },
