@@ -69,7 +69,7 @@ def main() -> NoReturn:
     """Run the program. Expected errors become one line on stderr and their exit code."""
     debug = "--debug" in sys.argv
     # NumPy only multiplies small matrices here; its waiting threads would take the processor from
-    # PyTorch's (a 2-D pair in 149 instead of 92 ms on two cores).
+    # PyTorch's (benchmarks/cohort.py shows it).
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         _catch_signals()
