@@ -3,6 +3,20 @@
 from __future__ import annotations
 
 from regtool.diffusion.draw import Draw, draw
+from regtool.diffusion.noise import NoiseSource
+from regtool.diffusion.sampling import (
+    Best,
+    Denoiser,
+    Guidance,
+    Look,
+    Observer,
+    Sampled,
+    Sampling,
+    Saved,
+    Step,
+    Warm,
+    sample,
+)
 from regtool.diffusion.schedule import SR3, NoiseSchedule, add_noise
 from regtool.diffusion.steps import (
     ddim_inversion,
@@ -15,8 +29,19 @@ from regtool.diffusion.steps import (
 
 __all__ = [
     "SR3",
+    "Best",
+    "Denoiser",
     "Draw",
+    "Guidance",
+    "Look",
     "NoiseSchedule",
+    "NoiseSource",
+    "Observer",
+    "Sampled",
+    "Sampling",
+    "Saved",
+    "Step",
+    "Warm",
     "add_noise",
     "ddim_inversion",
     "ddim_step",
@@ -25,4 +50,5 @@ __all__ = [
     "predicted_clean",
     "respaced",
     "respaced_step",
+    "sample",
 ]

@@ -38,22 +38,24 @@ def ddim_step(
     to: int,
     eta: float = 0.0,
     generator: torch.Generator | None = None,
+    fresh: Tensor | None = None,
 ) -> Tensor:
     """From step ``t`` to step ``to``, which may lie on either side; -1 means clean.
 
     Source: Song et al., "Denoising Diffusion Implicit Models", ICLR 2021, equation 12. ``eta`` 0 is
     deterministic, 1 has the variance of DDPM (only towards less noise). diffusers ties its step to
-    equal strides; here both ends are free.
+    equal strides; here both ends are free. ``fresh`` is standard normal noise for ``eta`` of the
+    shape of ``noisy``; drawn from ``generator`` where it is not given.
     """
     here, there = schedule.level(t), schedule.level(to)
     spread = eta * (max(0.0, (1 - there) / (1 - here) * (1 - here / there)) ** 0.5 if eta else 0.0)
     clean = predicted_clean(schedule, noisy, noise, t)
     out = there**0.5 * clean + max(0.0, 1 - there - spread**2) ** 0.5 * noise
-    if spread:
-        out = out + spread * torch.randn(
+    if spread and fresh is None:
+        fresh = torch.randn(
             noisy.shape, generator=generator, device=noisy.device, dtype=noisy.dtype
         )
-    return out
+    return out + spread * fresh if spread and fresh is not None else out
 
 
 def ddim_inversion(
