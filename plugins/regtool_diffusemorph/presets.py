@@ -4,6 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from regtool.api.presets import (
+    augmentation,
+    constant,
+    cosine,
+    flips,
+    heart_2d,
+    heart_3d,
+    heart_box,
+    percentiles,
+)
+
 _SCORE_3D: dict[str, Any] = {"width": 8, "groups": 4, "attention": "linear"}
 _SCORE_2D: dict[str, Any] = {"width": 64, "groups": 32, "attention": "full"}
 _FIELD: dict[str, Any] = {"form": "voxelmorph", "width": 1, "flow_init": 0.02}
@@ -19,41 +30,15 @@ _PUBLISHED: dict[str, Any] = {
     "teacher": 0.0,
     "still": 0.0,
     "ema": None,
-    "schedule": {"kind": "constant"},
+    "schedule": constant(),
 }
 """Every recipe of the paper; ``lambda``, learning rate and steps differ from data to data."""
-
-_HEART_3D: dict[str, Any] = {
-    "orientation": "stack",
-    "spacing": (3.15, 1.5, 1.5),
-    "size": (32, 128, 128),
-    "intensity": [{"kind": "minmax"}],
-}
-"""The paper's box, 101 x 192 x 192 mm about the middle of the image."""
-
-_HEART_3D_HALF: dict[str, Any] = {
-    "orientation": "stack",
-    "spacing": (6.3, 2.0, 2.0),
-    "size": (16, 96, 96),
-    "fit": (True, False, False),
-    "anchor": "motion",
-    "intensity": [{"kind": "percentile", "low": 0.5, "high": 99.5}],
-}
-"""The same box sampled more coarsely, placed by what moves."""
-
-_HEART_2D: dict[str, Any] = {
-    "orientation": "stack",
-    "spacing": (1.5, 1.5),
-    "size": (128, 128),
-    "anchor": "motion",
-    "intensity": [{"kind": "percentile", "low": 0.5, "high": 99.5}],
-}
 
 _BRAIN: dict[str, Any] = {
     "orientation": "LPS",
     "spacing": (1.0, 1.0, 1.0),
     "size": (160, 192, 224),
-    "intensity": [{"kind": "percentile", "low": 0.5, "high": 99.5}],
+    "intensity": percentiles(),
     "initial": "affine",
 }
 
@@ -66,16 +51,6 @@ _FACE: dict[str, Any] = {
 }
 """The whole picture as 128 x 128 pixels."""
 
-_FLIPS: dict[str, Any] = {"flip": ("x", "y"), "transpose": 0.5}
-
-_AUGMENT: dict[str, Any] = {
-    **_FLIPS,
-    "affine": 0.5,
-    "rotation": 30.0,
-    "scaling": 0.2,
-    "gamma": 0.2,
-}
-
 _SHORT: dict[str, Any] = {
     "similarity": "mse",
     "lambda": 100.0,
@@ -84,8 +59,8 @@ _SHORT: dict[str, Any] = {
     "focus": 0.5,
     "second_look": 0.25,
     "still": 0.1,
-    "schedule": {"kind": "cosine", "warmup": 50},
-    "augment": _AUGMENT,
+    "schedule": cosine(),
+    "augment": augmentation(),
 }
 """What makes hours on a CPU enough; none of it is in the paper (docs/diffusemorph.md)."""
 
@@ -93,14 +68,14 @@ DIFFUSEMORPH: dict[str, dict[str, Any]] = {
     "paper": {
         "ndim": 3,
         "network": {"score": _SCORE_3D, "field": _FIELD, "integrate": 0},
-        "preparation": _HEART_3D,
+        "preparation": heart_box(),
         # 90 patients, 800 epochs
         "training": {
             **_PUBLISHED,
             "lambda": 20.0,
             "lr": 2e-4,
             "steps": 72_000,
-            "augment": _FLIPS,
+            "augment": flips(),
         },
     },
     "paper-brain": {
@@ -126,13 +101,13 @@ DIFFUSEMORPH: dict[str, dict[str, Any]] = {
     "paper-slices": {
         "ndim": 2,
         "network": {"score": _SCORE_2D, "field": _FIELD, "integrate": 0},
-        "preparation": _HEART_2D,
+        "preparation": heart_2d(),
         "training": {
             **_PUBLISHED,
             "lambda": 20.0,
             "lr": 2e-4,
             "steps": 72_000,
-            "augment": _FLIPS,
+            "augment": flips(),
         },
     },
     "acdc-3d": {
@@ -142,7 +117,7 @@ DIFFUSEMORPH: dict[str, dict[str, Any]] = {
             "field": {**_FIELD, "flow_init": 1e-5},
             "integrate": 6,
         },
-        "preparation": _HEART_3D_HALF,
+        "preparation": heart_3d(),
         "options": {"passes": 2},
         "training": {
             **_PUBLISHED,
@@ -165,7 +140,7 @@ DIFFUSEMORPH: dict[str, dict[str, Any]] = {
             "field": {**_FIELD, "width": 2, "flow_init": 1e-5},
             "integrate": 6,
         },
-        "preparation": _HEART_2D,
+        "preparation": heart_2d(),
         "options": {"passes": 2},
         "training": {
             **_PUBLISHED,

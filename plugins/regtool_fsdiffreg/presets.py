@@ -4,6 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from regtool.api.presets import (
+    augmentation,
+    constant,
+    cosine,
+    flips,
+    heart_2d,
+    heart_2d_half,
+    heart_3d,
+    heart_box,
+)
+
 _SCORE_3D: dict[str, Any] = {"width": 8, "groups": 4, "attention": "linear"}
 _NETWORK: dict[str, Any] = {"fdg": True, "flow_init": None, "integrate": 0}
 
@@ -21,46 +32,8 @@ _PUBLISHED: dict[str, Any] = {
     "teacher": 0.0,
     "clip": None,
     "ema": None,
-    "schedule": {"kind": "constant"},
+    "schedule": constant(),
     "lr": 2e-4,
-}
-
-_HEART_3D: dict[str, Any] = {
-    "orientation": "stack",
-    "spacing": (3.15, 1.5, 1.5),
-    "size": (32, 128, 128),
-    "intensity": [{"kind": "minmax"}],
-}
-"""The paper's box, 101 x 192 x 192 mm about the middle of the image."""
-
-_HEART_3D_HALF: dict[str, Any] = {
-    "orientation": "stack",
-    "spacing": (6.3, 2.0, 2.0),
-    "size": (16, 96, 96),
-    "fit": (True, False, False),
-    "anchor": "motion",
-    "intensity": [{"kind": "percentile", "low": 0.5, "high": 99.5}],
-}
-"""The same box sampled more coarsely, placed by what moves."""
-
-_HEART_2D: dict[str, Any] = {
-    "orientation": "stack",
-    "spacing": (1.5, 1.5),
-    "size": (128, 128),
-    "anchor": "motion",
-    "intensity": [{"kind": "percentile", "low": 0.5, "high": 99.5}],
-}
-
-_HEART_2D_HALF: dict[str, Any] = {**_HEART_2D, "spacing": (3.0, 3.0), "size": (64, 64)}
-
-_FLIPS: dict[str, Any] = {"flip": ("x", "y"), "transpose": 0.5}
-
-_AUGMENT: dict[str, Any] = {
-    **_FLIPS,
-    "affine": 0.5,
-    "rotation": 30.0,
-    "scaling": 0.2,
-    "gamma": 0.2,
 }
 
 _SHORT: dict[str, Any] = {
@@ -73,8 +46,8 @@ _SHORT: dict[str, Any] = {
     "second_look": 0.25,
     "teacher": 2.0,
     "clip": 1.0,
-    "schedule": {"kind": "cosine", "warmup": 50},
-    "augment": _AUGMENT,
+    "schedule": cosine(),
+    "augment": augmentation(),
 }
 """What makes hours on a CPU enough; none of it is in the paper (docs/fsdiffreg.md)."""
 
@@ -82,20 +55,20 @@ FSDIFFREG: dict[str, dict[str, Any]] = {
     "paper": {
         "ndim": 3,
         "network": {"score": _SCORE_3D, **_NETWORK},
-        "preparation": _HEART_3D,
+        "preparation": heart_box(),
         # 90 patients, 700 epochs
-        "training": {**_PUBLISHED, "steps": 63_000, "augment": _FLIPS},
+        "training": {**_PUBLISHED, "steps": 63_000, "augment": flips()},
     },
     "paper-slices": {
         "ndim": 2,
         "network": {"score": {"width": 64, "groups": 32, "attention": "full"}, **_NETWORK},
-        "preparation": _HEART_2D,
-        "training": {**_PUBLISHED, "steps": 63_000, "augment": _FLIPS},
+        "preparation": heart_2d(),
+        "training": {**_PUBLISHED, "steps": 63_000, "augment": flips()},
     },
     "acdc-3d": {
         "ndim": 3,
         "network": {"score": _SCORE_3D, **_NETWORK, "flow_init": 1e-5, "integrate": 6},
-        "preparation": _HEART_3D_HALF,
+        "preparation": heart_3d(),
         "options": {"passes": 2},
         "training": {
             **_PUBLISHED,
@@ -117,7 +90,7 @@ FSDIFFREG: dict[str, dict[str, Any]] = {
             "flow_init": 1e-5,
             "integrate": 6,
         },
-        "preparation": _HEART_2D,
+        "preparation": heart_2d(),
         "options": {"passes": 2},
         "training": {
             **_PUBLISHED,
@@ -131,15 +104,15 @@ FSDIFFREG: dict[str, dict[str, Any]] = {
     "trial": {
         "ndim": 2,
         "network": {"score": _SCORE_3D, **_NETWORK},
-        "preparation": _HEART_2D_HALF,
+        "preparation": heart_2d_half(),
         "training": {
             **_PUBLISHED,
             "steps": 2_000,
             "batch": 8,
             "lr": 5e-4,
             "ema": 0.995,
-            "schedule": {"kind": "cosine", "warmup": 50},
-            "augment": _AUGMENT,
+            "schedule": cosine(),
+            "augment": augmentation(),
         },
     },
 }

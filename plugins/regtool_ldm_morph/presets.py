@@ -4,14 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-_HEART: dict[str, Any] = {
-    "orientation": "stack",
-    "spacing": (1.5, 1.5),
-    "size": (128, 128),
-    "anchor": "motion",
-    "intensity": [{"kind": "percentile", "low": 0.5, "high": 99.5}],
-}
-"""Slices as the paper has them, 128 x 128 at 1.5 mm, around what moves."""
+from regtool.api.presets import augmentation, constant, cosine, heart_2d, heart_2d_half
 
 _ULTRASOUND: dict[str, Any] = {
     "orientation": "file",
@@ -23,15 +16,6 @@ _ULTRASOUND: dict[str, Any] = {
 }
 """The whole image stretched over 112 x 112, with 8 voxels around it, as the paper has CAMUS and
 EchoNet-Dynamic."""
-
-_AUGMENT: dict[str, Any] = {
-    "flip": ("x", "y"),
-    "transpose": 0.5,
-    "affine": 0.5,
-    "rotation": 30.0,
-    "scaling": 0.2,
-    "gamma": 0.2,
-}
 
 _SWITCHES: dict[str, Any] = {
     "features": True,
@@ -100,7 +84,7 @@ LDM_MORPH: dict[str, dict[str, Any]] = {
             },
             **_SWITCHES,
         },
-        "preparation": _HEART,
+        "preparation": heart_2d(),
         "training": {
             **_LOSS,
             "smoothness": 0.01,
@@ -109,7 +93,7 @@ LDM_MORPH: dict[str, dict[str, Any]] = {
             "val_every": 400,
             "batch": 1,
             "lr": 1e-4,
-            "schedule": {"kind": "constant"},
+            "schedule": constant(),
             "stages": {
                 # The base rates 4.5e-6 and 1e-6 times GPUs, batch and accumulation of the paper.
                 "autoencoder": {**_AUTOENCODER, "steps": 100_000, "batch": 10, "lr": 9e-5},
@@ -142,7 +126,7 @@ LDM_MORPH: dict[str, dict[str, Any]] = {
             **_SWITCHES,
             "integrate": 6,
         },
-        "preparation": _HEART,
+        "preparation": heart_2d(),
         "options": {"passes": 2},
         "training": {
             **_LOSS,
@@ -155,8 +139,8 @@ LDM_MORPH: dict[str, dict[str, Any]] = {
             "val_every": 250,
             "batch": 8,
             "lr": 1e-3,
-            "schedule": {"kind": "cosine", "warmup": 100},
-            "augment": _AUGMENT,
+            "schedule": cosine(100),
+            "augment": augmentation(),
             "stages": {
                 "autoencoder": {
                     **_AUTOENCODER,
@@ -202,7 +186,7 @@ LDM_MORPH: dict[str, dict[str, Any]] = {
             },
             **_SWITCHES,
         },
-        "preparation": {**_HEART, "spacing": (3.0, 3.0), "size": (64, 64)},
+        "preparation": heart_2d_half(),
         "training": {
             **_LOSS,
             "latent_scale": "image",
@@ -211,7 +195,7 @@ LDM_MORPH: dict[str, dict[str, Any]] = {
             "steps": 500,
             "batch": 8,
             "lr": 1e-3,
-            "schedule": {"kind": "cosine", "warmup": 20},
+            "schedule": cosine(20),
             "stages": {
                 "autoencoder": {
                     **_AUTOENCODER,

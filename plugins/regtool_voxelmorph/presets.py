@@ -4,43 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from regtool.api.presets import augmentation, cosine, heart_2d, heart_3d, percentiles
+
 _BRAIN_BOX: dict[str, Any] = {
     "orientation": "LPS",
     "spacing": (1.0, 1.0, 1.0),
     "size": (None, None, None),
     "multiple": 16,
-    "intensity": [{"kind": "percentile", "low": 0.5, "high": 99.5}],
+    "intensity": percentiles(),
     "initial": "affine",
 }
 """As the papers: 1 mm after affine alignment, sizes that four halvings divide."""
-
-_HEART_3D: dict[str, Any] = {
-    "orientation": "stack",
-    "spacing": (6.3, 2.0, 2.0),
-    "size": (16, 96, 96),
-    "fit": (True, False, False),
-    "anchor": "motion",
-    "intensity": [{"kind": "percentile", "low": 0.5, "high": 99.5}],
-}
-"""The papers' box (192 mm, 101 mm), sampled more coarsely: the slices are 5 or 10 mm apart."""
-
-_HEART_2D: dict[str, Any] = {
-    "orientation": "stack",
-    "spacing": (1.5, 1.5),
-    "size": (128, 128),
-    "anchor": "motion",
-    "intensity": [{"kind": "percentile", "low": 0.5, "high": 99.5}],
-}
-
-_HEART_AUGMENT: dict[str, Any] = {
-    "flip": ("x", "y"),
-    "transpose": 0.5,
-    "affine": 0.5,
-    "rotation": 30.0,
-    "scaling": 0.2,
-    "gamma": 0.2,
-}
-"""Scanners differ in orientation, pixel size and contrast; other clinics' hearts count too."""
 
 VOXELMORPH: dict[str, dict[str, Any]] = {
     "paper": {
@@ -58,7 +32,7 @@ VOXELMORPH: dict[str, dict[str, Any]] = {
     "acdc-3d": {
         "ndim": 3,
         "network": {"variant": "2"},
-        "preparation": _HEART_3D,
+        "preparation": heart_3d(),
         "options": {"passes": 2},
         "training": {
             "slices_first": {"steps": 2_000, "lr": 1e-3},
@@ -67,15 +41,15 @@ VOXELMORPH: dict[str, dict[str, Any]] = {
             "lr": 5e-4,
             "similarity": "mse",
             "smoothness": 0.03,
-            "schedule": {"kind": "cosine", "warmup": 50},
+            "schedule": cosine(),
             "ema": 0.995,
-            "augment": _HEART_AUGMENT,
+            "augment": augmentation(),
         },
     },
     "acdc-2d": {
         "ndim": 2,
         "network": {"variant": "2", "width": 2},
-        "preparation": _HEART_2D,
+        "preparation": heart_2d(),
         "options": {"passes": 2},
         "training": {
             "steps": 7_000,
@@ -83,9 +57,9 @@ VOXELMORPH: dict[str, dict[str, Any]] = {
             "lr": 8e-4,
             "similarity": "mse",
             "smoothness": 0.03,
-            "schedule": {"kind": "cosine", "warmup": 50},
+            "schedule": cosine(),
             "ema": 0.998,
-            "augment": _HEART_AUGMENT,
+            "augment": augmentation(),
         },
     },
 }
@@ -106,7 +80,7 @@ VOXELMORPH_DIFF: dict[str, dict[str, Any]] = {
     "acdc-3d": {
         "ndim": 3,
         "network": {"variant": "2"},
-        "preparation": _HEART_3D,
+        "preparation": heart_3d(),
         "options": {"passes": 2},
         "training": {
             "slices_first": {"steps": 2_000, "lr": 1e-3},
@@ -115,15 +89,15 @@ VOXELMORPH_DIFF: dict[str, dict[str, Any]] = {
             "lr": 5e-4,
             "sigma": 0.02,
             "prior": 17.0,
-            "schedule": {"kind": "cosine", "warmup": 50},
+            "schedule": cosine(),
             "ema": 0.995,
-            "augment": _HEART_AUGMENT,
+            "augment": augmentation(),
         },
     },
     "acdc-2d": {
         "ndim": 2,
         "network": {"variant": "2"},
-        "preparation": _HEART_2D,
+        "preparation": heart_2d(),
         "options": {"passes": 2},
         "training": {
             "steps": 4_000,
@@ -131,9 +105,9 @@ VOXELMORPH_DIFF: dict[str, dict[str, Any]] = {
             "lr": 1e-3,
             "sigma": 0.02,
             "prior": 50.0,
-            "schedule": {"kind": "cosine", "warmup": 50},
+            "schedule": cosine(),
             "ema": 0.995,
-            "augment": _HEART_AUGMENT,
+            "augment": augmentation(),
         },
     },
 }
