@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 _MIDDLE = (0.0, 1.0, 0.0)
 _HALVING = (0.25, 0.5, 0.25)
-_DOUBLING = (0.5, 1.0, 0.5)
+_DOUBLING = {3: (0.5, 1.0, 0.5), 4: (0.25, 0.75, 0.75, 0.25)}
 
 
 @torch.no_grad()
@@ -15,30 +15,36 @@ def inflate(flat: nn.Module, solid: nn.Module) -> None:
     """Copy the weights of ``flat`` (2-D) into ``solid`` (3-D), which has the same names.
 
     Kernels become the middle slice of solid ones. Those that halve are spread over three slices,
-    since they see every other slice only; transposed ones interpolate between slices. The output
-    for z, which 2-D heads lack, keeps what ``solid`` has; where a layer takes a field, the output
-    for y and x takes nothing from z. The idea of inflating 2-D networks is Carreira and
-    Zisserman's (CVPR 2017).
+    since they see every other slice only; transposed ones (3 or 4 wide, stride 2) interpolate
+    between slices. Where a layer takes or gives a field, z comes first: the output for z, which 2-D
+    heads lack, keeps what ``solid`` has, and the output for y and x takes nothing from z. The idea
+    of inflating 2-D networks is Carreira and Zisserman's (CVPR 2017).
     """
     source = dict(flat.named_parameters())
     for name, part in solid.named_modules():
         for kind, target in part.named_parameters(prefix=name, recurse=False):
-            _copy(source[kind], target, _taps(part))
+            given = source[kind]
+            if isinstance(part, nn.ConvTranspose3d) and target.dim() > 1:
+                given, target = given.transpose(0, 1), target.transpose(0, 1)
+            _copy(given, target, _taps(part))
 
 
 def _taps(part: nn.Module) -> tuple[float, ...]:
     if isinstance(part, nn.ConvTranspose3d):
-        return _DOUBLING
+        return _DOUBLING[part.kernel_size[0]]
     if isinstance(part, nn.Conv3d):
         return (1.0,) if part.kernel_size[0] == 1 else _HALVING if part.stride[0] == 2 else _MIDDLE
     return ()
 
 
 def _copy(flat: Tensor, solid: Tensor, taps: tuple[float, ...]) -> None:
-    first = solid.shape[0] - flat.shape[0]  # 1 for heads: z comes first
-    if solid.dim() == flat.dim():
+    """Into ``solid`` (out, in, …), whose first outputs and inputs may be those for z."""
+    first = solid.shape[0] - flat.shape[0]
+    if solid.dim() == 1:
         solid[first:] = flat
         return
     second = solid.shape[1] - flat.shape[1]
     solid[first:, :second] = 0
-    solid[first:, second:] = flat[:, :, None] * solid.new_tensor(taps)[:, None, None]
+    if solid.dim() > flat.dim():
+        flat = flat[:, :, None] * solid.new_tensor(taps)[:, None, None]
+    solid[first:, second:] = flat

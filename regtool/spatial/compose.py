@@ -26,7 +26,9 @@ def apply_affine(matrix: Tensor, points: Tensor) -> Tensor:
     """
     n = matrix.shape[-1] - 1
     flat = points.reshape(*points.shape[:2], -1)
-    out = matrix[:, :n, :n].to(flat) @ flat + matrix[:, :n, n:].to(flat)
+    # Mixed precision would multiply coordinates in half precision, a voxel off at 256.
+    with torch.autocast(points.device.type, enabled=False):
+        out = matrix[:, :n, :n].to(flat) @ flat + matrix[:, :n, n:].to(flat)
     return out.reshape(out.shape[0], n, *points.shape[2:])
 
 

@@ -47,3 +47,34 @@ def test_channels_of_zeros_change_neither_values_nor_gradients():
         answers.append((y, *torch.autograd.grad(y.square().sum(), (x, layer.weight))))
     for plain, padded in zip(*answers, strict=True):
         assert torch.allclose(plain, padded, atol=1e-4)
+
+
+class Growing(nn.Module):
+    """A field from features, then both doubled by transposed layers 4 wide, the field first."""
+
+    def __init__(self, ndim: int) -> None:
+        super().__init__()
+        layer = nn.ConvTranspose3d if ndim == 3 else nn.ConvTranspose2d
+        self.flow = (nn.Conv3d if ndim == 3 else nn.Conv2d)(2, ndim, 3, padding=1)
+        self.field = layer(ndim, ndim, 4, stride=2, padding=1)
+        self.both = layer(ndim + 2, 4, 4, stride=2, padding=1)
+        self.last = nn.Linear((ndim + 1) * 5, ndim + 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        both = torch.cat([self.flow(x), x], 1)
+        return torch.cat([self.field(both[:, : x.dim() - 2]), self.both(both)], 1)
+
+
+def test_transposed_and_linear_layers_with_more_inputs_in_3d():
+    torch.manual_seed(0)
+    flat, solid = Growing(2), Growing(3)
+    own = solid.last.weight[0].clone()
+    inflate(flat, solid)
+    x = torch.randn(1, 2, 6, 8)
+    with torch.no_grad():
+        wanted, found = flat(x), solid(x[:, :, None].expand(-1, -1, 8, -1, -1))
+    assert torch.allclose(found[:, 1:, 7], wanted, atol=1e-5)
+    assert torch.allclose(found[:, 1:, 8], wanted, atol=1e-5)
+    assert torch.equal(solid.last.weight[1:, 5:], flat.last.weight)
+    assert not solid.last.weight[1:, :5].any()
+    assert torch.equal(solid.last.weight[0], own)

@@ -45,6 +45,14 @@ def test_affine_displacements_compose_like_matrices(ndim, seed):
     torch.testing.assert_close(compose_affine(a, u), affine_to_displacement(a @ b, shape))
 
 
+def test_affine_maps_keep_their_digits_under_mixed_precision():
+    points = 200 * torch.rand(1, 3, 50, generator=torch.Generator().manual_seed(0))
+    m = matrix(3, 1).float()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = apply_affine(m, points)
+    assert torch.equal(found, apply_affine(m, points))
+
+
 def test_composition_with_zero_and_of_shifts():
     u = smooth_field((10, 12), 1.0)
     zero = torch.zeros_like(u)
