@@ -1,0 +1,1 @@
+"""VTN as a regtool method."""
