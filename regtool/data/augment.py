@@ -61,14 +61,17 @@ def augment(pair: Pair, settings: Augment, generator: torch.Generator) -> Pair:
 
     Images are sampled linearly, labels and masks nearest; outside the grid images repeat their
     border, labels and masks are 0. Every batch element is drawn by itself, but transposition,
-    which swaps the spacing, concerns the whole batch. Points move along.
+    which swaps the spacing, concerns the whole batch. Points move along, and so does the pair's
+    field: it is read at the new places, and its vectors turn with the axes.
     """
     pair = _flipped(pair, settings, generator)
     pair = _transposed(pair, settings, generator)
     if settings.moves:
         pair = _moved(pair, settings, generator)
     return Pair(
-        _recoloured(pair.fixed, settings, generator), _recoloured(pair.moving, settings, generator)
+        _recoloured(pair.fixed, settings, generator),
+        _recoloured(pair.moving, settings, generator),
+        pair.field,
     )
 
 
@@ -103,8 +106,15 @@ def _flipped(pair: Pair, settings: Augment, generator: torch.Generator) -> Pair:
         if axis < 0 or not chosen.any():
             continue
         rows = chosen.nonzero()[:, 0].to(pair.fixed.image.device)
-        pair = Pair(_mirror(pair.fixed, rows, axis), _mirror(pair.moving, rows, axis))
+        field = None if pair.field is None else _mirror_field(pair.field, rows, axis)
+        pair = Pair(_mirror(pair.fixed, rows, axis), _mirror(pair.moving, rows, axis), field)
     return pair
+
+
+def _mirror_field(field: Tensor, rows: Tensor, axis: int) -> Tensor:
+    turned = field[rows].flip(axis + 2)
+    turned[:, axis] = -turned[:, axis]
+    return field.index_copy(0, rows, turned)
 
 
 def _mirror(sample: Sample, rows: Tensor, axis: int) -> Sample:
@@ -128,7 +138,11 @@ def _transposed(pair: Pair, settings: Augment, generator: torch.Generator) -> Pa
     height, width = pair.fixed.image.shape[-2:]
     if not chosen or height != width:
         return pair
-    return Pair(_swap_axes(pair.fixed), _swap_axes(pair.moving))
+    field = pair.field
+    if field is not None:
+        order = [*range(field.shape[1] - 2), field.shape[1] - 1, field.shape[1] - 2]
+        field = field.transpose(-1, -2)[:, order].contiguous()
+    return Pair(_swap_axes(pair.fixed), _swap_axes(pair.moving), field)
 
 
 def _swap_axes(sample: Sample) -> Sample:
@@ -161,6 +175,8 @@ def _moved(pair: Pair, settings: Augment, generator: torch.Generator) -> Pair:
         (matrix * half / half[:, None]).to(fixed.image), (offset / half).to(fixed.image), shape
     )
     images = [fixed.image, moving.image]
+    if pair.field is not None:
+        images.append(pair.field.to(fixed.image))
     new_images = _sample(images, grid, "bilinear", "border")
     discrete = [t for s in (fixed, moving) for t in (s.mask, s.labels) if t is not None]
     new_discrete = iter(_sample(discrete, grid, "nearest", "zeros") if discrete else [])
@@ -176,7 +192,12 @@ def _moved(pair: Pair, settings: Augment, generator: torch.Generator) -> Pair:
             result.points = about @ inverse.transpose(1, 2) + middle
         return result
 
-    return Pair(rebuilt(fixed, new_images[0]), rebuilt(moving, new_images[1]))
+    field = None
+    if pair.field is not None:
+        # moving(x + u) was fixed; with x = A y + b in both images that is A^-1 u in the new ones.
+        back = torch.linalg.inv(matrix).to(new_images[2])
+        field = (back @ new_images[2].flatten(2)).reshape(new_images[2].shape)
+    return Pair(rebuilt(fixed, new_images[0]), rebuilt(moving, new_images[1]), field)
 
 
 def _affine_maps(ndim: int, batch: int, settings: Augment, generator: torch.Generator) -> Tensor:

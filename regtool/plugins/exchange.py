@@ -78,18 +78,25 @@ class Sample:
 
 @dataclass
 class Pair:
-    """A fixed and a moving sample on the same grid."""
+    """A fixed and a moving sample on the same grid.
+
+    ``field``: a displacement (B, ndim, *S) in voxels that another method or a file gives for the
+    pair, in training steps of stages that need ``"fields"``; None elsewhere.
+    """
 
     fixed: Sample
     moving: Sample
+    field: Tensor | None = None
 
     def to(self, device: torch.device | str) -> Pair:
         """Return the same pair with its tensors on ``device``."""
-        return Pair(self.fixed.to(device), self.moving.to(device))
+        field = None if self.field is None else self.field.to(device)
+        return Pair(self.fixed.to(device), self.moving.to(device), field)
 
     def part(self, which: slice) -> Pair:
         """Return some elements of the batch, of both sides."""
-        return Pair(self.fixed.part(which), self.moving.part(which))
+        field = None if self.field is None else self.field[which]
+        return Pair(self.fixed.part(which), self.moving.part(which), field)
 
     def slices(self) -> Pair:
         """Return volumes (B, C, z, y, x) as a batch of slices (B * z, C, y, x), images only."""
@@ -101,14 +108,19 @@ class Pair:
         return Pair(cut(self.fixed), cut(self.moving))
 
     def swapped(self) -> Pair:
-        """Return the pair in the other direction."""
+        """Return the pair in the other direction, without its field."""
         return Pair(self.moving, self.fixed)
 
     @classmethod
     def joined(cls, pairs: Sequence[Pair]) -> Pair:
         """Return pairs of one form (shapes, spacing, companions) as one batch."""
+        import torch
+
+        fields = [p.field for p in pairs if p.field is not None]
         return cls(
-            Sample.joined([p.fixed for p in pairs]), Sample.joined([p.moving for p in pairs])
+            Sample.joined([p.fixed for p in pairs]),
+            Sample.joined([p.moving for p in pairs]),
+            torch.cat(fields) if len(fields) == len(pairs) else None,
         )
 
 

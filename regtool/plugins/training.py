@@ -62,7 +62,10 @@ class Stage:
     ``build(config, upstream)`` makes the module; ``upstream`` holds the finished modules of earlier
     stages by stage name. ``step(module, pair, context)`` is called once per optimiser and step,
     with ``context.optimiser`` saying whose turn it is. ``freezes`` are name prefixes kept in eval
-    mode without gradients. ``needs`` names inputs from elsewhere (``"fields"``).
+    mode without gradients. ``needs`` names inputs from elsewhere: ``"fields"`` asks for
+    ``pair.field``, a displacement that the method or folder of the preset's ``training["fields"]``
+    gives for each pair; ``config["fields"]`` of ``build`` then holds ``mean`` and ``std`` of each
+    component over the training pairs, in voxels.
     ``registers`` tells whether the module registers by itself, so that it can be validated with
     Dice; otherwise its loss on validation pairs is used.
     """

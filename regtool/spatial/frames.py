@@ -76,6 +76,25 @@ def to_network_displacement(
     return out
 
 
+def grid_points(grid: Grid) -> Matrix:
+    """World positions of all voxels, (N, ndim) in LPS mm, in the order of the flattened array."""
+    axes = [np.arange(n, dtype=np.float64) for n in grid.shape]
+    index = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, grid.ndim)[:, ::-1]
+    return index @ grid.index_to_world[:-1, :-1].T + np.asarray(grid.origin)
+
+
+def points_to_displacement(points: Matrix, network: Grid) -> Tensor:
+    """The displacement that moves each voxel of a grid to a world point.
+
+    ``points`` (N, ndim), LPS mm, in the order of ``grid_points``. Returns (ndim, *network.shape)
+    float32 in voxels of ``network``.
+    """
+    back = network.world_to_index
+    moved = (points - grid_points(network)) @ back[:-1, :-1].T
+    voxels = np.ascontiguousarray(moved[:, ::-1].T, dtype=np.float32)
+    return torch.from_numpy(voxels.reshape(network.ndim, *network.shape))
+
+
 def affine_to_world(matrix: Matrix, network: Grid) -> Matrix:
     """Turn an affine in network voxels (tensor axis order) into one in LPS mm."""
     return network.index_to_world @ tensor_order(matrix) @ network.world_to_index

@@ -15,8 +15,9 @@ SHIFTS = {2: (3, -5), 3: (1, -2, 4)}
 def shifted_pair(shape: tuple[int, ...], shift: tuple[int, ...], batch: int = 1) -> Pair:
     """A textured ellipsoid; the moving one is displaced by ``shift`` voxels.
 
-    So ``moving(x + shift) = fixed(x)``, and ``shift`` is the displacement to be found. Images
-    (batch, 1, *shape) in [0, 1] with labels: 1 the object, 2 its core.
+    So ``moving(x + shift) = fixed(x)``, and ``shift`` is the displacement to be found, which is
+    also the pair's ``field``. Images (batch, 1, *shape) in [0, 1] with labels: 1 the object, 2 its
+    core.
     """
     margin = max(map(abs, shift), default=0)
     canvas = tuple(n + 2 * margin for n in shape)
@@ -31,7 +32,9 @@ def shifted_pair(shape: tuple[int, ...], shift: tuple[int, ...], batch: int = 1)
     def sample(by: tuple[int, ...]) -> Sample:
         return Sample(cut(image, by).float(), (1.0,) * len(shape), labels=cut(labels, by))
 
-    return Pair(sample((0,) * len(shape)), sample(shift))
+    field = torch.tensor(shift, dtype=torch.float32).reshape(-1, *[1] * len(shape))
+    field = field.expand(batch, -1, *shape).clone()
+    return Pair(sample((0,) * len(shape)), sample(shift), field)
 
 
 def inside(pair: Pair) -> Tensor:

@@ -57,13 +57,20 @@ def stages(subject: Subject, config: Mapping[str, Any]) -> tuple[Stage, ...]:
 
 
 def runnable(found: tuple[Stage, ...]) -> list[Stage]:
-    """The stages up to the first that needs an input which only a real run has."""
-    first = next((i for i, stage in enumerate(found) if stage.needs), len(found))
+    """The stages up to the first that needs an input which only a real run has.
+
+    Fields are at hand: the test pairs know their own.
+    """
+    unmet = [set(stage.needs) - {"fields"} for stage in found]
+    first = next((i for i, needs in enumerate(unmet) if needs), len(found))
     return list(found[:first])
 
 
 def start(stage: Stage, config: Mapping[str, Any], upstream: Mapping[str, nn.Module]) -> nn.Module:
     """Build a stage's module ready for training, its frozen parts in evaluation mode."""
+    if "fields" in stage.needs:  # as if both directions of the test pair were the data
+        shift = [float(abs(s)) for s in SHIFTS[config["ndim"]]]
+        config = {**config, "fields": {"mean": [0.0] * len(shift), "std": shift}}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         module = stage.build(config, upstream)

@@ -22,7 +22,7 @@ from regtool.errors import InputError, OutputError, UsageError
 from regtool.imaging.reading import read_mask
 from regtool.imaging.volume import Volume
 from regtool.plugins.exchange import Pair
-from regtool.prepare.pair import prepare_pair
+from regtool.prepare.pair import Prepared, prepare_pair
 from regtool.prepare.preparation import Preparation
 
 log = logging.getLogger("regtool.train")
@@ -75,7 +75,7 @@ def prepare_cases(
     workers = max(1, min(4, threads))
 
     def work(case: PairCase) -> Pair:
-        return _prepare(case, preparation, slices, seed, threads)
+        return prepare_case(case, preparation, slices, seed, threads).pair
 
     with ThreadPoolExecutor(workers) as pool:
         for number, pair in enumerate(_bounded(pool, work, cases, 2 * workers)):
@@ -104,9 +104,10 @@ def _bounded(
             future.cancel()
 
 
-def _prepare(
+def prepare_case(
     case: PairCase, preparation: Preparation, slices: int | None, seed: int, threads: int
-) -> Pair:
+) -> Prepared:
+    """Read and prepare one pair with its companions. Raises InputError or GeometryError."""
     fixed, moving = load_image(case.fixed), load_image(case.moving)
     axis = slicing_axis(fixed, preparation.ndim, slices)
     extra: dict[str, Any] = {}
@@ -136,8 +137,7 @@ def _prepare(
         for side, which in (("fixed", case.fixed), ("moving", case.moving))
         if which.modality
     }
-    prepared = prepare_pair(fixed, moving, preparation, slices=axis, modalities=modalities, **extra)
-    return prepared.pair
+    return prepare_pair(fixed, moving, preparation, slices=axis, modalities=modalities, **extra)
 
 
 def _coordinates(points: Any) -> np.ndarray:

@@ -53,6 +53,7 @@ class Outcome:
             "train_items": len(train.items),
             "val_pairs": len(val.names) if val is not None else 0,
         }
+        self._fields = train.field_statistics
         self._device = device
         self._frozen = fingerprints(module, stage.freezes)
         self.exports = stage is plan.stages[-1] and stage.registers
@@ -128,12 +129,22 @@ class Outcome:
             "label_loss": chosen.label_loss,
             "init_weights": Path(initial).name if initial else None,
             **({"frozen": self._frozen} if self._frozen else {}),
+            **({"fields": self._field_facts()} if self._fields else {}),
             "regtool": chosen.regtool,
             "torch": chosen.torch,
         }
         return make_config(
             self._plan.method, self.name, chosen.preset_name, self._plan.preset, facts, chosen.data
         )
+
+    def _field_facts(self) -> dict[str, Any]:
+        """Where the fields came from, without paths, and their statistics in voxels."""
+        spec = str(self._settings.fields)
+        name, _, weights = spec.partition("@")
+        source = (
+            "files" if Path(spec).is_dir() else name + (f"@{Path(weights).name}" * bool(weights))
+        )
+        return {"from": source, "options": self._settings.fields_options, **(self._fields or {})}
 
 
 def stage_file(folder: Path, stage: Stage) -> Path:

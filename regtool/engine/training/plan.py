@@ -16,6 +16,7 @@ from regtool.engine.training.settings import (
     RunSettings,
     apply_overrides,
     differences,
+    loop_settings,
     plain,
     read_settings,
 )
@@ -90,7 +91,7 @@ def make_plan(request: TrainRequest, processes: int = 1) -> Plan:
     stages = _stages(method, settings)
     chosen = _choose(stages, settings.stage, method)
     for stage in chosen:
-        _check(stage, processes)
+        _check(stage, processes, loop_settings(settings.preset, stage.name).fields)
     resuming = before is not None and (folder / CHECKPOINT).exists()
     return Plan(method, settings, stages, chosen, resuming)
 
@@ -213,11 +214,16 @@ def _choose(stages: tuple[Stage, ...], name: str | None, method: Method) -> tupl
     )
 
 
-def _check(stage: Stage, processes: int) -> None:
-    if stage.needs:
+def _check(stage: Stage, processes: int, fields: str | None) -> None:
+    unknown = [need for need in stage.needs if need != "fields"]
+    if unknown:
         raise UsageError(
-            f"stage {stage.name!r} needs {', '.join(stage.needs)} as input, which "
-            "train does not supply"
+            f"stage {stage.name!r} needs {', '.join(unknown)} as input, which train does not supply"
+        )
+    if "fields" in stage.needs and fields is None:
+        raise UsageError(
+            f"stage {stage.name!r} needs fields: --set fields=METHOD, METHOD@WEIGHTS or the folder "
+            "of a cohort's records"
         )
     if stage.steps < 1 or stage.batch < 1:
         raise PluginError(f"stage {stage.name!r}: steps and batch must be at least 1")

@@ -143,6 +143,8 @@ class _Run:
         train_store, val_store = prepared_stores(
             self.folder, splits, self.plan, self.runtime, self.stopper, self.bar
         )
+        if train_store.field_statistics is not None:
+            self.config["fields"] = train_store.field_statistics
         state = self._stored_state()
         self.logs.open(self._logged(state))
         try:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 
-from regtool.engine.training.dataset import Splits, open_store
+from regtool.engine.training.dataset import Splits, cache_key, open_store
+from regtool.engine.training.fields import open_source, with_fields
 from regtool.engine.training.logs import ProgressBar
 from regtool.engine.training.plan import Plan
 from regtool.engine.training.runtime import Runtime
@@ -53,6 +54,7 @@ def prepared_stores(
                     report=report,
                 )
             )
+    _supply_fields(stores, splits, preparation, plan, folder, runtime, stopper, bar)
     train, val = stores[0].without_blank(), stores[1]
     if not train.items:
         raise InputError("all training pairs are blank after preparation")
@@ -68,6 +70,48 @@ def prepared_stores(
         log.warning("no validation pairs: the last weights are kept instead of the best")
         return _placed(train, runtime.device), None
     return _placed(train, runtime.device), val
+
+
+def _supply_fields(
+    stores: list[PairStore],
+    splits: Splits,
+    preparation: Preparation,
+    plan: Plan,
+    folder: Path,
+    runtime: Runtime,
+    stopper: Stopper,
+    bar: ProgressBar,
+) -> None:
+    """Give each training pair the fields that the chosen stages need, from where they say.
+
+    Validation pairs get them where only the training loss can validate.
+    """
+    needing = [stage for stage in plan.chosen if "fields" in stage.needs]
+    if not needing:
+        return
+    options = loop_settings(plan.preset, needing[0].name)
+    spec, settings = str(options.fields), plan.settings
+
+    def report(done: int, total: int) -> None:
+        if stopper.reason == "signal":
+            raise Interrupted("interrupted while finding fields; --resume goes on from there")
+        bar.update(done, total)
+
+    for number, name in enumerate(("train", "val")):
+        cases = splits[number]
+        unused = name == "val" and stores[1].has_labels and needing[0].registers
+        if unused or not cases:
+            continue
+        bar.start(f"fields of {name} pairs by {spec}", 0, len(cases))
+        source = open_source(
+            spec, options.fields_options, cases, stores[number], preparation,
+            device=str(runtime.device), threads=settings.threads, seed=settings.seed,
+            slices=options.slices,
+        )  # fmt: skip
+        key = cache_key(cases, preparation, options.slices, settings.seed)
+        cache = folder / "cache" / f"{name}-fields.safetensors" if options.cache else None
+        with runtime.accelerator.main_process_first():
+            stores[number] = with_fields(stores[number], source, key, cache, report)
 
 
 def _placed(store: PairStore, device: torch.device) -> PairStore:

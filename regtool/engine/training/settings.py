@@ -37,6 +37,10 @@ class LoopSettings(BaseModel):
     cache: bool = Field(True, description="keep prepared pairs in the run folder")
     channels_last: bool = Field(False, description="memory format; faster for most CNNs")
     slices: int | None = Field(None, description="tensor axis to cut volumes along (2-D presets)")
+    fields: str | None = Field(
+        None, description="where fields come from: METHOD, METHOD@WEIGHTS or a folder of records"
+    )
+    fields_options: dict[str, Any] = Field({}, description="options of the method of `fields`")
     name: str | None = Field(None, description="name of the exported weights")
 
 

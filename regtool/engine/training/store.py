@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -63,12 +64,14 @@ class Item:
     """What one training example is made of: a whole pair, or one slice of it.
 
     ``pair`` is the index of the pair it belongs to; ``spacing`` in mm, one value a tensor axis.
+    ``fields``: the displacements (ndim, *S) of this direction and of the other, float16, voxels.
     """
 
     fixed: StoredSample
     moving: StoredSample
     spacing: tuple[float, ...]
     pair: int
+    fields: tuple[Tensor, Tensor] | None = None
 
 
 @dataclass
@@ -107,6 +110,7 @@ class PairStore:
                 i.spacing,
                 float(i.fixed.image.double().sum()),
                 float(i.moving.image.double().sum()),
+                *(float(f.double().square().sum()) for f in i.fields or ()),
             )
             for i in self.items
         ]
@@ -122,6 +126,19 @@ class PairStore:
         kept = [i for i in self.items if varies(i.fixed) and varies(i.moving)]
         return PairStore(kept, self.names)
 
+    @cached_property
+    def field_statistics(self) -> dict[str, list[float]] | None:
+        """Mean and SD of each component of all fields, voxels; None where items have none."""
+        fields = [f.flatten(1) for i in self.items for f in i.fields or ()]
+        if not fields:
+            return None
+        count = sum(f.shape[1] for f in fields)
+        sums = torch.stack([f.double().sum(1) for f in fields])
+        squares = torch.stack([f.double().square().sum(1) for f in fields])
+        mean = sums.sum(0) / count
+        spread = (squares.sum(0) / count - mean.square()).clamp(min=0).sqrt()
+        return {"mean": mean.tolist(), "std": spread.tolist()}
+
     def of_pair(self, pair: int) -> list[int]:
         """Indices of the items of one pair, in slice order."""
         return [k for k, item in enumerate(self.items) if item.pair == pair]
@@ -133,8 +150,19 @@ class PairStore:
             moved = {n: t.to(device) for n in TENSORS if (t := getattr(sample, n)) is not None}
             return replace(sample, **moved)
 
-        items = [Item(move(i.fixed), move(i.moving), i.spacing, i.pair) for i in self.items]
+        def both(fields: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor] | None:
+            return None if fields is None else (fields[0].to(device), fields[1].to(device))
+
+        items = [
+            replace(i, fixed=move(i.fixed), moving=move(i.moving), fields=both(i.fields))
+            for i in self.items
+        ]
         return PairStore(items, self.names)
+
+    def with_fields(self, fields: Sequence[tuple[Tensor, Tensor]]) -> PairStore:
+        """The same items, each with the displacements of its two directions."""
+        pairs = zip(self.items, fields, strict=True)
+        return PairStore([replace(i, fields=f) for i, f in pairs], self.names)
 
     @property
     def nbytes(self) -> int:
@@ -145,7 +173,7 @@ class PairStore:
             for s in (i.fixed, i.moving)
             for n in TENSORS
             if (t := getattr(s, n)) is not None
-        )
+        ) + sum(f.numel() * f.element_size() for i in self.items for f in i.fields or ())
 
     def batch(self, entries: Sequence[tuple[int, bool]], device: torch.device) -> Pair:
         """Stack items into a Pair on ``device``; the flag of an entry swaps fixed and moving.
@@ -161,7 +189,13 @@ class PairStore:
             sum(column) / len(chosen) for column in zip(*(i.spacing for i in chosen), strict=True)
         )
         fixed, moving = (_stack([pair[side] for pair in sides], spacing, device) for side in (0, 1))
-        return Pair(fixed, moving)
+        fields = [
+            i.fields[swap]
+            for i, (_, swap) in zip(chosen, entries, strict=True)
+            if i.fields is not None
+        ]
+        whole = len(fields) == len(chosen)
+        return Pair(fixed, moving, torch.stack(fields).to(device).float() if whole else None)
 
 
 def _stack(samples: list[StoredSample], spacing: tuple[float, ...], device: torch.device) -> Sample:
