@@ -1,4 +1,4 @@
-"""Losses and training of both methods."""
+"""Losses and training of both methods; 3-D perhaps after 2-D on the same slices."""
 
 from __future__ import annotations
 
@@ -10,28 +10,39 @@ from torch import Tensor, nn
 
 from regtool.api.train import (
     Context,
-    Optimiser,
     Pair,
     Prediction,
-    Sample,
-    Schedule,
     Stage,
     StepOutput,
     diffusion,
     local_ncc,
     mse,
+    registration_stages,
     velocity_kl,
     warp,
 )
-from regtool_voxelmorph.inflate import inflate
 from regtool_voxelmorph.network import VoxelMorph, VoxelMorphDiff, build, build_diff
 
 SIMILARITIES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"ncc": local_ncc, "mse": mse}
 
+POOLED = ("unet.down",)
+"""Where the variant ``default`` halves by pooling; the others do by strides."""
+
+Step = Callable[[nn.Module, Pair, Context], StepOutput]
+
 
 def recipe(preset: Mapping[str, Any]) -> tuple[Stage, ...]:
-    """VoxelMorph: similarity + smoothness * diffusion (Balakrishnan 2019, equation 3)."""
-    settings = preset["training"]
+    """VoxelMorph: the stage ``registration``, after ``slices`` if the preset asks."""
+    return registration_stages(preset["training"], build, _loss, pooled=POOLED)
+
+
+def recipe_diff(preset: Mapping[str, Any]) -> tuple[Stage, ...]:
+    """VoxelMorph-diff: the same stages."""
+    return registration_stages(preset["training"], build_diff, _loss_diff, pooled=POOLED)
+
+
+def _loss(settings: Mapping[str, Any]) -> Step:
+    """Similarity + smoothness * diffusion (Balakrishnan 2019, equation 3)."""
     similarity, weight = SIMILARITIES[settings["similarity"]], float(settings["smoothness"])
 
     def step(module: nn.Module, pair: Pair, context: Context) -> StepOutput:
@@ -44,16 +55,15 @@ def recipe(preset: Mapping[str, Any]) -> tuple[Stage, ...]:
         }
         return StepOutput(terms, Prediction(displacement=u))
 
-    return _stages(settings, build, step)
+    return step
 
 
-def recipe_diff(preset: Mapping[str, Any]) -> tuple[Stage, ...]:
-    """VoxelMorph-diff: MSE / sigma^2 and the divergence from a smooth prior (Dalca 2019, eq. 9).
+def _loss_diff(settings: Mapping[str, Any]) -> Step:
+    """MSE / sigma^2 and the divergence from a smooth prior (Dalca 2019, equation 9).
 
     The velocity is sampled in training and its mean is used at registration. As in the authors'
     code the likelihood term is the mean over voxels divided by sigma^2.
     """
-    settings = preset["training"]
     sigma, prior = float(settings["sigma"]), float(settings["prior"])
 
     def step(module: nn.Module, pair: Pair, context: Context) -> StepOutput:
@@ -69,56 +79,4 @@ def recipe_diff(preset: Mapping[str, Any]) -> tuple[Stage, ...]:
         }
         return StepOutput(terms, Prediction(displacement=u))
 
-    return _stages(settings, build_diff, step)
-
-
-Build = Callable[[Mapping[str, Any]], nn.Module]
-Step = Callable[[nn.Module, Pair, Context], StepOutput]
-
-
-def _stages(settings: Mapping[str, Any], make: Build, step: Step) -> tuple[Stage, ...]:
-    """The registration stage, after a 2-D one on the same volumes' slices if the preset asks."""
-    first = settings.get("slices_first")
-    if first is None:
-        return (_stage("registration", settings, lambda config, upstream: make(config), step),)
-
-    def make_flat(config: Mapping[str, Any], upstream: Mapping[str, nn.Module]) -> nn.Module:
-        return make({**config, "ndim": 2})
-
-    def make_solid(config: Mapping[str, Any], upstream: Mapping[str, nn.Module]) -> nn.Module:
-        solid = make(config)
-        inflate(upstream["slices"], solid)
-        return solid
-
-    def step_flat(module: nn.Module, pair: Pair, context: Context) -> StepOutput:
-        return StepOutput(step(module, _slices(pair), context).terms)
-
-    return (
-        _stage("slices", {**settings, **first}, make_flat, step_flat, registers=False),
-        _stage("registration", settings, make_solid, step),
-    )
-
-
-def _slices(pair: Pair) -> Pair:
-    """A batch of volumes (B, C, z, y, x) as one of slices (B * z, C, y, x), images only."""
-
-    def cut(sample: Sample) -> Sample:
-        return Sample(sample.image.transpose(1, 2).flatten(0, 1), sample.spacing[1:])
-
-    return Pair(cut(pair.fixed), cut(pair.moving))
-
-
-def _stage(
-    name: str, settings: Mapping[str, Any], make: Any, step: Step, registers: bool = True
-) -> Stage:
-    schedule = Schedule(**settings.get("schedule", {"kind": "constant"}))
-    return Stage(
-        name=name,
-        build=make,
-        step=step,
-        optimisers=(Optimiser(lr=float(settings["lr"]), schedule=schedule),),
-        steps=int(settings["steps"]),
-        batch=int(settings["batch"]),
-        ema=settings.get("ema"),
-        registers=registers,
-    )
+    return step

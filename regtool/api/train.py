@@ -13,6 +13,7 @@ from regtool.api.losses import (
 )
 from regtool.api.spatial import integrate, warp
 from regtool.plugins.exchange import Context, Pair, Prediction, Sample
+from regtool.plugins.slices_first import registration_stages
 from regtool.plugins.training import Optimiser, Schedule, Stage, StepOutput
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "local_ncc",
     "masked_mean",
     "mse",
+    "registration_stages",
     "soft_dice",
     "velocity_kl",
     "warp",

@@ -10,13 +10,13 @@ from real_hearts import gains, records
 import regtool
 from regtool.api import Context, Pair, Sample
 from regtool.data.readers import open_data
+from regtool.nn.inflate import inflate
 from regtool.plugins import discovery
 from regtool.spatial.compose import compose
 from regtool.spatial.jacobian import jacobian_determinant
 from regtool.spatial.smooth import gaussian
 from regtool.spatial.warp import warp
 from regtool.weights import resolve
-from regtool_voxelmorph.inflate import inflate
 from regtool_voxelmorph.network import VARIANTS, UNet, VoxelMorph, VoxelMorphDiff
 from regtool_voxelmorph.options import DiffOptions, VoxelMorphOptions
 from regtool_voxelmorph.presets import VOXELMORPH, VOXELMORPH_DIFF

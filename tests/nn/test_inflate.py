@@ -38,6 +38,16 @@ def test_equal_slices_give_the_flat_field_and_z_keeps_its_own_start():
     assert torch.allclose(kernel, flat.halves.weight[:, 0, None] * shares[:, None, None])
 
 
+def test_convolutions_before_a_pooling_are_spread_where_they_are_named():
+    torch.manual_seed(0)
+    flat, solid = Net(2), Net(3)
+    for pooled, shares in (((), (0.0, 1.0, 0.0)), (("halves", "fl"), (0.25, 0.5, 0.25))):
+        inflate(flat, solid, pooled)
+        wanted = flat.flow.weight[:, :, None] * torch.tensor(shares)[:, None, None]
+        assert torch.equal(solid.flow.weight[1:], wanted)
+        assert torch.equal(solid.spread.weight[1:, 1:, 1], flat.spread.weight)
+
+
 def test_channels_of_zeros_change_neither_values_nor_gradients():
     torch.manual_seed(0)
     layer, x = nn.Conv3d(3, 2, 3, padding=1), torch.randn(2, 3, 4, 5, 6, requires_grad=True)
