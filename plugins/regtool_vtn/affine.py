@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +23,7 @@ class FixedHead(nn.Module):
 
     def __init__(self, ndim: int, channels: int, size: Sequence[int]) -> None:
         super().__init__()
-        layer = nn.Conv3d if ndim == 3 else nn.Conv2d
+        layer: Any = nn.Conv3d if ndim == 3 else nn.Conv2d
         self.size = tuple(size)[-ndim:]
         kernel = tuple(n // MULTIPLE for n in self.size)
         self.matrix = layer(channels, ndim * ndim, kernel, bias=False)
@@ -111,7 +112,8 @@ class AffineStem(nn.Module):
         deepest = self.encoder(fixed, moving)[-1]
         with torch.autocast(deepest.device.type, enabled=False):
             shape = tuple(fixed.shape[2:])
-            return about_the_middle(*self.head(deepest.float(), shape), shape)
+            w, b = self.head(deepest.float(), shape)
+            return about_the_middle(w, b, shape)
 
 
 def about_the_middle(w: Tensor, b: Tensor, shape: Sequence[int]) -> Tensor:

@@ -14,7 +14,7 @@ _REACH = 20.0
 """The last layer's unit in voxels, shared among the stems (Zhao et al. 2019, as released)."""
 
 
-def doubling(ndim: int, inputs: int, outputs: int) -> nn.Module:
+def doubling(ndim: int, inputs: int, outputs: int) -> nn.ConvTranspose2d | nn.ConvTranspose3d:
     """A transposed convolution, 4 wide, that doubles every size exactly."""
     layer = nn.ConvTranspose3d if ndim == 3 else nn.ConvTranspose2d
     return layer(inputs, outputs, 4, stride=2, padding=1)
@@ -54,7 +54,8 @@ class DeformableStem(nn.Module):
         self.voxels = _REACH / stems
         if flow_init is not None:
             nn.init.normal_(self.flow.weight, 0.0, flow_init)
-            nn.init.zeros_(self.flow.bias)
+            if self.flow.bias is not None:
+                nn.init.zeros_(self.flow.bias)
 
     def forward(self, fixed: Tensor, warped: Tensor) -> Tensor:
         """A field (B, ndim, *S) float32 in voxels from images (B, 1, *S) in [-1, 1]."""

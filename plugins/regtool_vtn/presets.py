@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from regtool.api.presets import augmentation, constant, cosine, flips, heart_3d, heart_box
+
 _NETWORK: dict[str, Any] = {
     "widths": (16, 32, 64, 128),
     "stems": 3,
@@ -26,50 +28,22 @@ _PUBLISHED: dict[str, Any] = {
     "teacher": 0.0,
     "clip": None,
     "ema": None,
-    "schedule": {"kind": "constant"},
+    "schedule": constant(),
     "lr": 1e-4,
-}
-
-_HEART: dict[str, Any] = {
-    "orientation": "stack",
-    "spacing": (3.15, 1.5, 1.5),
-    "size": (32, 128, 128),
-    "intensity": [{"kind": "minmax"}],
-}
-"""The paper's box, 101 x 192 x 192 mm about the middle of the image."""
-
-_HEART_HALF: dict[str, Any] = {
-    "orientation": "stack",
-    "spacing": (6.3, 2.0, 2.0),
-    "size": (16, 96, 96),
-    "fit": (True, False, False),
-    "anchor": "motion",
-    "intensity": [{"kind": "percentile", "low": 0.5, "high": 99.5}],
-}
-"""The same box sampled more coarsely, placed by what moves."""
-
-_FLIPS: dict[str, Any] = {"flip": ("x", "y"), "transpose": 0.5}
-
-_AUGMENT: dict[str, Any] = {
-    **_FLIPS,
-    "affine": 0.5,
-    "rotation": 30.0,
-    "scaling": 0.2,
-    "gamma": 0.2,
 }
 
 VTN: dict[str, dict[str, Any]] = {
     "paper": {
         "ndim": 3,
         "network": {**_NETWORK, "affine": "fixed", "size": (32, 128, 128)},
-        "preparation": _HEART,
+        "preparation": heart_box(),
         # 100 pairs, 2000 epochs in batches of 2
-        "training": {**_PUBLISHED, "steps": 100_000, "augment": _FLIPS},
+        "training": {**_PUBLISHED, "steps": 100_000, "augment": flips()},
     },
     "acdc-3d": {
         "ndim": 3,
         "network": {**_NETWORK, "flow_init": 1e-5, "integrate": 5, "input_activation": False},
-        "preparation": _HEART_HALF,
+        "preparation": heart_3d(),
         "options": {"passes": 2},
         "training": {
             **_PUBLISHED,
@@ -81,8 +55,8 @@ VTN: dict[str, dict[str, Any]] = {
             "second_look": 0.25,
             "teacher": 2.0,
             "clip": 1.0,
-            "schedule": {"kind": "cosine", "warmup": 50},
-            "augment": _AUGMENT,
+            "schedule": cosine(),
+            "augment": augmentation(),
             "slices_first": {"steps": 1_000, "lr": 5e-4, "lambda_smoothness": 4.0},
             "steps": 1_500,
             "batch": 1,
