@@ -200,7 +200,8 @@ def test_the_head_learns_an_affine_map_at_any_size():
     """Least squares from features that hold the displacement itself, then another size."""
     torch.manual_seed(0)
     head, w = AnyHead(3, 3), 0.1 * torch.randn(3, 3)
-    optimiser = torch.optim.LBFGS(head.parameters(), lr=1, max_iter=40)
+    search = {"max_iter": 100, "line_search_fn": "strong_wolfe"}
+    optimiser = torch.optim.LBFGS(head.parameters(), **search)
 
     def features(shape: tuple[int, ...], w: Tensor, b: Tensor) -> Tensor:
         axes = [torch.linspace(-1, 1, n) for n in shape]
