@@ -6,21 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from regtool.api.refine import Optimisation, optimise
+from regtool.api.refine import teacher_distance
 from regtool.api.train import Context, Pair, Prediction, Sample, StepOutput, integrate, warp
 from regtool_ldm_morph.earlier_run import finished_stages, frozen_parts, load_part
 from regtool_ldm_morph.encoder import LatentEncoder
 from regtool_ldm_morph.loss import HierarchicalLoss
 from regtool_ldm_morph.model import LDMMorph
 from regtool_ldm_morph.stage_diffusion import DiffusionTraining, encoder_state
-
-TEACHER = Optimisation(iterations=(60, 60, 15), tolerance=0.03)
-"""Instance optimisation as it is cheap enough for every batch."""
-
-_NEAR = 0.01
-"""Squared distance (voxels) below which the teacher's pull fades."""
 
 
 class RegistrationTraining(nn.Module):
@@ -109,22 +103,9 @@ class RegistrationStage:
         u, field = found.displacement, found.field
         terms = self.loss.terms(u, moving, fixed, module.latent_encoder, fixed_latent, field)
         if self.teacher > 0:
-            target = _taught(pair, moving, context)
-            apart = (u.float() - target).square().sum(1)
-            terms["teacher"] = self.teacher * apart.add(_NEAR).sqrt().mean()
+            seen = Pair(pair.fixed, Sample(moving, pair.moving.spacing))
+            terms["teacher"] = self.teacher * teacher_distance(u, seen, context)
         return StepOutput(terms, Prediction(displacement=u))
-
-
-def _taught(pair: Pair, moving: Tensor, context: Context) -> Tensor:
-    """What instance optimisation makes of a batch whose moving images may have been warped."""
-    fixed = Sample(pair.fixed.image, pair.fixed.spacing)
-    answer = optimise(
-        Pair(fixed, Sample(moving, pair.moving.spacing)),
-        TEACHER,
-        Context(context.generator, context.device),
-    )
-    assert answer.displacement is not None
-    return answer.displacement
 
 
 def _uniform(generator: torch.Generator) -> float:

@@ -11,6 +11,7 @@ from ldm_morph_cases import preset
 from safetensors.torch import load_file, save_file
 
 from regtool.engine.optimisation.run import optimise
+from regtool.engine.optimisation.teacher import TEACHER
 from regtool.engine.training.checkpoint import load_checkpoint
 from regtool.engine.training.frozen import fingerprints
 from regtool.engine.training.run import TrainRequest, train
@@ -30,7 +31,6 @@ from regtool_ldm_morph.lpips import LPIPS, load_lpips
 from regtool_ldm_morph.model import Answer
 from regtool_ldm_morph.presets import LDM_MORPH
 from regtool_ldm_morph.recipe import recipe
-from regtool_ldm_morph.stage_registration import TEACHER
 
 SMALL = (32, 48)
 """Not a multiple of 32 along x, so that every stage has to pad."""
