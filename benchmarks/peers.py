@@ -51,6 +51,7 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "greedy": ("greedy", {"metric": "ncc", "iterations": (100, 100, 20)}),
     "greedy-default": ("greedy", {}),
     "syn-quick": ("syn", {"quick": True}),
+    "syn-cc": ("syn", {"quick": True, "metric": "cc", "radius": 2}),
 }
 """Short names: method and its settings. Any other name is a method with its defaults."""
 
