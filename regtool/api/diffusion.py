@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from regtool.diffusion.draw import Draw, draw
+from regtool.diffusion.energies import Direction, Energy, Organ, OrganImages, Smoothness
+from regtool.diffusion.guidance import Steering
 from regtool.diffusion.noise import NoiseSource
 from regtool.diffusion.sampling import (
     Best,
@@ -17,6 +19,7 @@ from regtool.diffusion.sampling import (
     Warm,
     sample,
 )
+from regtool.diffusion.scale import FieldScale
 from regtool.diffusion.schedule import SR3, NoiseSchedule, add_noise
 from regtool.diffusion.steps import (
     ddim_inversion,
@@ -31,15 +34,22 @@ __all__ = [
     "SR3",
     "Best",
     "Denoiser",
+    "Direction",
     "Draw",
+    "Energy",
+    "FieldScale",
     "Guidance",
     "Look",
     "NoiseSchedule",
     "NoiseSource",
     "Observer",
+    "Organ",
+    "OrganImages",
     "Sampled",
     "Sampling",
     "Saved",
+    "Smoothness",
+    "Steering",
     "Step",
     "Warm",
     "add_noise",
