@@ -9,6 +9,14 @@ from regtool.nn.padding import pad_to_multiple
 from regtool.nn.residual import Layer, ResidualBlock, TimeEmbedding, orthogonal
 from regtool.nn.score import Scored, ScoreNetwork
 from regtool.nn.swin import PatchMerging, SwinBlock, SwinEncoder, WindowAttention
+from regtool.nn.windows import (
+    merge,
+    pad_to_windows,
+    partition,
+    relative_index,
+    roll,
+    shift_mask,
+)
 
 __all__ = [
     "FullAttention",
@@ -26,7 +34,13 @@ __all__ = [
     "double",
     "inflate",
     "linear_attention",
+    "merge",
     "narrow_convolution",
     "orthogonal",
     "pad_to_multiple",
+    "pad_to_windows",
+    "partition",
+    "relative_index",
+    "roll",
+    "shift_mask",
 ]

@@ -134,19 +134,28 @@ class SwinBlock(nn.Module):
 
 
 class PatchMerging(nn.Module):
-    """Halve a map: 2**n neighbours side by side, LayerNorm, and a projection to 2 C channels."""
+    """Halve a map: 2**n neighbours side by side, LayerNorm, and a projection to 2 C channels.
 
-    def __init__(self, ndim: int, channels: int) -> None:
+    ``corners``: which neighbours, 2**n offsets of 0 and 1; by default each once, the first axis
+    counting fastest.
+    """
+
+    def __init__(
+        self, ndim: int, channels: int, corners: Sequence[tuple[int, ...]] | None = None
+    ) -> None:
         super().__init__()
+        # The first axis counts fastest, as in the published order of the neighbours.
+        every = [c[::-1] for c in itertools.product((0, 1), repeat=ndim)]
+        self.corners = every if corners is None else list(corners)
+        if len(self.corners) != len(every):
+            raise ValueError(f"{len(self.corners)} neighbours where {len(every)} are due")
         self.ndim = ndim
         self.norm = nn.LayerNorm(2**ndim * channels)
         self.reduction = nn.Linear(2**ndim * channels, 2 * channels, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         x = pad_to_windows(x, (2,) * self.ndim)
-        # The first axis counts fastest, as in the published order of the neighbours.
-        corners = [c[::-1] for c in itertools.product((0, 1), repeat=self.ndim)]
-        parts = [x[(slice(None), *(slice(k, None, 2) for k in corner))] for corner in corners]
+        parts = [x[(slice(None), *(slice(k, None, 2) for k in corner))] for corner in self.corners]
         return self.reduction(self.norm(torch.cat(parts, -1)))
 
 

@@ -65,11 +65,15 @@ def shift_mask(
         return (places[:, None, :] != places[:, :, None]).to(device)
 
 
-def relative_index(window: tuple[int, ...]) -> Tensor:
-    """For each pair of places in a window the row of its relative position, (places, places)."""
+def relative_index(window: tuple[int, ...], table: tuple[int, ...] | None = None) -> Tensor:
+    """For each pair of places in a window the row of its relative position, (places, places).
+
+    The rows are those of a table for windows of ``table``, by default ``window`` itself: a smaller
+    window finds its relative positions among those of a larger one.
+    """
     axes = torch.meshgrid(*[torch.arange(w) for w in window], indexing="ij")
     places = torch.stack(axes).flatten(1)
     index = torch.zeros(places.shape[1], places.shape[1], dtype=torch.int64)
-    for line, w in zip(places, window, strict=True):
+    for line, w in zip(places, table or window, strict=True):
         index = index * (2 * w - 1) + (line[:, None] - line[None, :] + w - 1)
     return index

@@ -17,8 +17,8 @@ class Schedule:
     """Learning rate as a factor of the base rate, a pure function of the step.
 
     ``constant``; ``step``: times ``gamma`` at each of ``milestones`` (fractions of all steps);
-    ``poly``: (1 - t)**power; ``cosine``: half a cosine to zero. ``warmup`` counts steps of linear
-    increase from zero.
+    ``poly``: (1 - t)**power; ``cosine``: half a cosine to ``floor``. ``warmup`` counts steps of
+    linear increase from zero.
     """
 
     kind: Literal["constant", "step", "poly", "cosine"] = "constant"
@@ -26,6 +26,7 @@ class Schedule:
     milestones: tuple[float, ...] = ()
     gamma: float = 0.1
     power: float = 0.9
+    floor: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -223,6 +223,7 @@ class _Run:
             seed=plan.settings.seed,
             label_loss=plan.settings.label_loss,
             augmentation=settings.augment,
+            both=settings.both_directions,
         )
         around = Surroundings(
             self.folder, self.logs, self.stopper, self.options, registrar_of, outcome.keep

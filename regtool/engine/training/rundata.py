@@ -61,9 +61,9 @@ def prepared_stores(
     if settings.label_loss > 0 and not train.has_labels:
         raise UsageError("--label-loss: the training pairs have no labels")
     log.info(
-        "%d training pairs (%d examples in both directions), %d validation pairs",
+        "%d training pairs (%d examples), %d validation pairs",
         len(train.names),
-        2 * len(train.items),
+        (1 + options.both_directions) * len(train.items),
         len(val.names),
     )
     if not val.items:

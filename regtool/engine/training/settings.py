@@ -37,6 +37,7 @@ class LoopSettings(BaseModel):
     cache: bool = Field(True, description="keep prepared pairs in the run folder")
     channels_last: bool = Field(False, description="memory format; faster for most CNNs")
     slices: int | None = Field(None, description="tensor axis to cut volumes along (2-D presets)")
+    both_directions: bool = Field(True, description="train on each pair exchanged as well")
     fields: str | None = Field(
         None, description="where fields come from: METHOD, METHOD@WEIGHTS or a folder of records"
     )

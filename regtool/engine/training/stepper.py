@@ -42,6 +42,7 @@ class Stepper:
         seed: int,
         label_loss: float = 0.0,
         augmentation: Augment | None = None,
+        both: bool = True,
     ) -> None:
         self.stage = stage
         self.module = module.to(runtime.device)
@@ -55,7 +56,7 @@ class Stepper:
         freeze(module, stage.freezes)
         self.turns = make_turns(stage, module, stage.steps, runtime.device)
         self.ema = Ema(module, stage.ema) if stage.ema else None
-        self.order = Order(store.items, stage.batch, seed, stage.name)
+        self.order = Order(store.items, stage.batch, seed, stage.name, both)
         self._generator = torch.Generator(runtime.device)
         self._scaler = runtime.accelerator.scaler
 

@@ -220,20 +220,23 @@ def _stack(samples: list[StoredSample], spacing: tuple[float, ...], device: torc
 class Order:
     """Which items make up the batch of each step.
 
-    Every item occurs in both directions once an epoch. Items of different kinds never meet in a
+    Every item occurs once an epoch in both directions, or only as it is without ``both``. Items of different kinds never meet in a
     batch: each epoch shuffles within each kind, cuts batches (the last one of a kind is filled from
     the kind's start) and shuffles the batches. All of it is a function of seed, stage and epoch,
     so any step's batch can be found without the steps before.
     """
 
-    def __init__(self, items: Sequence[Item], batch: int, seed: int, stage: str) -> None:
+    def __init__(
+        self, items: Sequence[Item], batch: int, seed: int, stage: str, both: bool = True
+    ) -> None:
         if not items:
             raise ValueError("no items to train on")
         kinds: dict[Any, list[tuple[int, bool]]] = {}
         for index, item in enumerate(items):
             fixed, moving = item.fixed.kind, item.moving.kind
-            for swap, key in ((False, (fixed, moving)), (True, (moving, fixed))):
-                kinds.setdefault(key, []).append((index, swap))
+            kinds.setdefault((fixed, moving), []).append((index, False))
+            if both:
+                kinds.setdefault((moving, fixed), []).append((index, True))
         self._kinds: Mapping[Any, list[tuple[int, bool]]] = kinds
         self._batch = batch
         self._place = (seed, stage)
