@@ -220,10 +220,10 @@ def _stack(samples: list[StoredSample], spacing: tuple[float, ...], device: torc
 class Order:
     """Which items make up the batch of each step.
 
-    Every item occurs once an epoch in both directions, or only as it is without ``both``. Items of different kinds never meet in a
-    batch: each epoch shuffles within each kind, cuts batches (the last one of a kind is filled from
-    the kind's start) and shuffles the batches. All of it is a function of seed, stage and epoch,
-    so any step's batch can be found without the steps before.
+    Every item occurs once an epoch in both directions, or only as it is without ``both``. Items of
+    different kinds never meet in a batch: each epoch shuffles within each kind, cuts batches (the
+    last one of a kind is filled from the kind's start) and shuffles the batches. All of it is a
+    function of seed, stage and epoch, so any step's batch can be found without the steps before.
     """
 
     def __init__(
