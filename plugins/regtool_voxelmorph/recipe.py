@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from regtool.api.refine import teacher_distance
 from regtool.api.train import (
     Context,
     Pair,
@@ -42,8 +43,13 @@ def recipe_diff(preset: Mapping[str, Any]) -> tuple[Stage, ...]:
 
 
 def _loss(settings: Mapping[str, Any]) -> Step:
-    """Similarity + smoothness * diffusion (Balakrishnan 2019, equation 3)."""
+    """Similarity + smoothness * diffusion (Balakrishnan 2019, equation 3).
+
+    ``teacher``, which the paper does not have, weights the mean distance (voxels) from what
+    instance optimisation finds for the batch.
+    """
     similarity, weight = SIMILARITIES[settings["similarity"]], float(settings["smoothness"])
+    teacher = float(settings.get("teacher", 0.0))  # absent in older runs
 
     def step(module: nn.Module, pair: Pair, context: Context) -> StepOutput:
         assert isinstance(module, VoxelMorph)
@@ -53,6 +59,8 @@ def _loss(settings: Mapping[str, Any]) -> Step:
             "similarity": similarity(fixed, warp(moving, u)),
             "smoothness": weight * diffusion(u),
         }
+        if teacher > 0:
+            terms["teacher"] = teacher * teacher_distance(u, pair, context)
         return StepOutput(terms, Prediction(displacement=u))
 
     return step

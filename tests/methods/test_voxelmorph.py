@@ -9,7 +9,9 @@ from real_hearts import gains, records
 
 import regtool
 from regtool.api import Context, Pair, Sample
+from regtool.api.refine import taught
 from regtool.data.readers import open_data
+from regtool.engine.training.settings import apply_overrides
 from regtool.nn.inflate import inflate
 from regtool.plugins import discovery
 from regtool.spatial.compose import compose
@@ -108,6 +110,27 @@ def test_overfits_one_pair(diff, shape):
     assert after > 0.9 > before
     if diff:
         assert jacobian_determinant(u).min() > 0
+
+
+def test_a_teacher_adds_the_distance_from_instance_optimisation():
+    torch.manual_seed(0)
+    settings = VOXELMORPH["acdc-2d"]["training"]
+    asked = apply_overrides(VOXELMORPH["acdc-2d"], ["teacher=3", "clip=1.0"])["training"]
+    older = {k: v for k, v in settings.items() if k not in ("teacher", "clip")}
+    pair, module, found = blobs(), VoxelMorph(2, "1"), []
+    for training in (older, settings, asked):
+        (stage,) = recipe({"training": training})
+        found.append(stage.step(module, pair, context()).terms)
+    before, off, on = found
+    assert before == off == {k: v for k, v in on.items() if k != "teacher"}
+    # A new network does not move anything.
+    still = taught(pair, context()).square().sum(1).add(0.01).sqrt().mean()
+    assert still > 1
+    assert float(on["teacher"].detach()) == pytest.approx(3 * float(still), rel=1e-3)
+    on["teacher"].backward()
+    assert module.flow.convolution.weight.grad.abs().max() > 0
+    assert stage.optimisers[0].clip_norm == 1.0
+    assert recipe({"training": older})[0].optimisers[0].clip_norm is None
 
 
 def test_a_further_pass_sees_the_warped_image_and_is_composed():
