@@ -10,6 +10,7 @@ from regtool.api.presets import (
     cosine,
     flips,
     heart_2d,
+    heart_2d_half,
     heart_3d,
     heart_box,
     percentiles,
