@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from regtool.cli import cohort, common, progress
+from regtool.cli.interrupts import FirstAsks
 from regtool.errors import UsageError
 
 if TYPE_CHECKING:
@@ -213,7 +214,8 @@ def register(
         common.print_json(rehearse(request))
         return
     with progress.bar(quiet) as watcher:
-        result = run(request, report=watcher)
+        show = None if watcher is None else watcher.show
+        result = run(request, report=watcher, show=show, stop=FirstAsks())
     _tell(result, as_json, report)
 
 

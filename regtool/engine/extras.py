@@ -1,7 +1,9 @@
-"""A method's further results as files: fields, images, and the frames of a trajectory."""
+"""A method's further results as files: fields, images, frames of a trajectory, tables, states."""
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from regtool.errors import InputError
 from regtool.imaging.animation import write_animation
 from regtool.imaging.resample import resample
 from regtool.imaging.volume import Volume
@@ -41,11 +44,11 @@ class Extras:
     def of(
         cls, prediction: Prediction, prepared: Prepared, inputs: Inputs, affine: Matrix
     ) -> Extras:
-        """The extras of a prediction that can be written: not tables, nor coarser grids."""
+        """The extras of a prediction that can be written: no nameless tables, nor coarser grids."""
         kept = {
             name: extra
             for name, extra in prediction.extras.items()
-            if extra.kind != "table" and extra.level == 0
+            if extra.level == 0 and (extra.kind != "table" or extra.columns)
         }
         return cls(kept, prepared, inputs.fixed, inputs.moving, affine)
 
@@ -55,12 +58,17 @@ class Extras:
         ``field`` becomes ``NAME.nii.gz`` like ``1Warp`` on the fixed grid; ``image`` and ``map``
         become ``NAME.nii.gz`` on the network's grid; ``trajectory`` becomes ``NAME.nii.gz``, the
         moving image along the way as a series on the fixed grid, ``NAME.gif``, the same as an
-        animation, and ``NAME01Warp.nii.gz`` and so on, a field for each frame.
+        animation, and ``NAME01Warp.nii.gz`` and so on, a field for each frame; ``table`` becomes
+        ``NAME.csv``, ``state`` ``NAME.safetensors``.
         Raises OutputError.
         """
         for name, extra in self.extras.items():
             if extra.kind == "trajectory":
                 self._trajectory(outputs, name, extra.tensor)
+            elif extra.kind == "table":
+                outputs.text(f"{name}.csv", as_csv(extra))
+            elif extra.kind == "state":
+                write_state(outputs.file(f"{name}.safetensors"), extra)
             elif extra.kind == "field":
                 field = self.prepared.world_field(extra.tensor)
                 outputs.field(f"{name}.nii.gz", field, self.fixed.grid)
@@ -93,3 +101,31 @@ class Extras:
         outputs.image(f"{name}.nii.gz", stacked, self.fixed.grid, kind="series")
         path: Path = outputs.file(f"{name}.gif")
         write_animation(path, stacked, tuple(reversed(self.fixed.grid.spacing)))
+
+
+def as_csv(table: Extra) -> str:
+    """A table (rows, columns) as text; a figure that is not finite leaves its cell empty."""
+    lines = [",".join(table.columns)]
+    for row in table.tensor.detach().double().cpu().tolist():
+        lines.append(",".join(f"{v:.7g}" if math.isfinite(v) else "" for v in row))
+    return "\n".join(lines) + "\n"
+
+
+def write_state(path: Path, extra: Extra) -> None:
+    """Write a state as a safetensors file with the tensor ``state`` and its facts as JSON."""
+    from safetensors.torch import save
+
+    tensor = extra.tensor.detach().cpu().contiguous()
+    facts = json.dumps(dict(extra.facts), allow_nan=False)
+    path.write_bytes(save({"state": tensor}, metadata={"facts": facts}))
+
+
+def read_state(path: str | Path) -> tuple[Tensor, dict[str, Any]]:
+    """The tensor and the facts of a state file. Raises InputError when it is none."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(Path(path).expanduser(), framework="pt") as file:
+            return file.get_tensor("state"), json.loads((file.metadata() or {})["facts"])
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise InputError(f"{path}: not a state to go on from ({error})") from error

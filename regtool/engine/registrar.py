@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from regtool.engine.device import choose_device, choose_precision, computing
-from regtool.errors import PluginError
+from regtool.errors import Interrupted, PluginError
 from regtool.plugins import discovery
 from regtool.plugins.description import Method
 from regtool.plugins.exchange import Context, Extra, Pair, Prediction
@@ -32,6 +32,16 @@ Report = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
+class Watch:
+    """Who looks on while a method works: ``report`` moves a progress bar, ``show`` takes figures
+    for a live panel, ``stop`` says whether the user wants the best there is so far."""
+
+    report: Report | None = None
+    show: Callable[[Mapping[str, float]], None] | None = None
+    stop: Callable[[], bool] | None = None
+
+
+@dataclass(frozen=True)
 class Registrar:
     """A loaded method for images of one dimension."""
 
@@ -47,10 +57,11 @@ class Registrar:
     threads: int | None
     seed: int
 
-    def predict(self, prepared: Prepared, report: Report | None = None) -> Prediction:
+    def predict(self, prepared: Prepared, watch: Watch | None = None) -> Prediction:
         """Run the method on a prepared pair; the answer has a displacement, on the CPU or device.
 
-        Raises PluginError when the answer breaks the method contract.
+        Raises PluginError when the answer breaks the method contract, Interrupted when it was to
+        stop before all slices had their turn.
         """
         pair = prepared.pair
         count = pair.fixed.image.shape[0]
@@ -60,10 +71,12 @@ class Registrar:
             for start in starts:
                 chunk = pair.part(slice(start, start + SLICES_AT_ONCE)).to(self.device)
                 if prepared.tile is None:
-                    answer = self._run(chunk, report)
+                    answer = self._run(chunk, watch)
                 else:
                     answer = self._run_tiles(chunk, prepared.tile, prepared.overlap)
                 parts.append(_without_affine(answer) if prepared.sliced else answer)
+                if watch and watch.stop and watch.stop() and start != starts[-1]:
+                    raise Interrupted("stopped before all slices had their turn")
         return _joined(parts) if len(parts) > 1 else parts[0]
 
     def predict_pair(self, pair: Pair) -> Prediction:
@@ -71,13 +84,15 @@ class Registrar:
         with computing(self.device, self.precision, self.threads):
             return self._run(pair.to(self.device), None)
 
-    def _run(self, pair: Pair, report: Report | None) -> Prediction:
+    def _run(self, pair: Pair, watch: Watch | None) -> Prediction:
         torch.manual_seed(self.seed)  # dropout and the like; the rest comes from the generator
         context = Context(
             generator=torch.Generator(self.device).manual_seed(self.seed), device=self.device
         )
-        if report is not None:
-            context.report = report
+        if watch is not None:
+            context.report = watch.report or context.report
+            context.show = watch.show or context.show
+            context.stop_requested = watch.stop or context.stop_requested
         answer = self.module(pair, self.options, context)
         return _checked(answer, pair, self.method.name)
 
@@ -177,11 +192,13 @@ def _joined(parts: list[Prediction]) -> Prediction:
     extras = {
         key: Extra(torch.cat([p.extras[key].tensor for p in parts]), e.kind, e.level)
         for key, e in parts[0].extras.items()
-        if e.kind != "table"
+        if e.kind not in ("table", "state")
     }
     return Prediction(
         displacement=join([p.displacement for p in parts]),
         velocity=join([p.velocity for p in parts]),
         inverse=join([p.inverse for p in parts]),
         extras=extras,
+        notes={name: note for p in parts for name, note in p.notes.items()},
+        warnings=list(dict.fromkeys(w for p in parts for w in p.warnings)),
     )

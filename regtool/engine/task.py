@@ -14,8 +14,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from regtool.engine import measure, topology
+from regtool.engine.chain import read_chain
 from regtool.engine.extras import Extras
 from regtool.engine.refine import refine
 from regtool.engine.registrar import Registrar, load_registrar
@@ -26,14 +28,15 @@ from regtool.engine.request import (
     refuse_ignored,
     slice_axis,
 )
-from regtool.engine.results import Plan, invert_field, write_results
-from regtool.errors import WorseError
+from regtool.engine.results import Plan, invert_field, inverted, write_results
+from regtool.errors import GeometryError, PluginError, WorseError
 from regtool.imaging.initial import check_overlap, initial_transform
 from regtool.imaging.resample import resample
 from regtool.imaging.transforms import Transform
 from regtool.imaging.writing import Outputs
 from regtool.plugins import discovery
 from regtool.plugins.exchange import Prediction
+from regtool.prepare.chain import chain_displacement
 from regtool.prepare.pair import Prepared, prepare_pair
 from regtool.spatial.grid import Matrix
 
@@ -148,7 +151,7 @@ def prepare(task: Task, registrar: Registrar) -> Prepared:
     with task.clock("initial"):
         initial = _initial(task.request, inputs, registrar)
     with task.clock("prepare"):
-        return prepare_pair(
+        prepared = prepare_pair(
             inputs.fixed,
             inputs.moving,
             registrar.preparation,
@@ -162,6 +165,21 @@ def prepare(task: Task, registrar: Registrar) -> Prepared:
             moving_points=_if("points", registrar, inputs.moving_points),
             roi=inputs.roi,
         )
+        if "warm" in registrar.method.capabilities:
+            prepared.pair.field = _given_field(registrar.options.warm, prepared)
+    return prepared
+
+
+def _given_field(spec: str | None, prepared: Prepared) -> Tensor | None:
+    """The field of a file or record as the method would have answered it, (B, ndim, *S)."""
+    if spec is None:
+        return None
+    chain = read_chain([spec])
+    grids = [t[1].ndim if isinstance(t, tuple) else len(t) - 1 for t in chain.transforms]
+    if any(ndim != prepared.grid.ndim for ndim in grids):
+        raise GeometryError(f"{spec}: not a transform of {prepared.grid.ndim}-D images")
+    u = chain_displacement(prepared.grid, [*chain.transforms, inverted(prepared.initial)])
+    return u[1:].movedim(1, 0).contiguous() if prepared.sliced else u[None]
 
 
 def finish(
@@ -173,6 +191,8 @@ def finish(
 ) -> Registration:
     """From a method's answer to the files: refine, repair, resample, measure, invert, write."""
     request, inputs, clock = task.request, task.inputs, task.clock
+    for sentence in prediction.warnings:
+        task.warn(sentence)
     with clock("field"):
         displacement = prediction.displacement
         assert displacement is not None  # the registrar has checked it
@@ -210,11 +230,20 @@ def finish(
     result = Registration(warped, field_mm, affine, inverse, labels, {})
     extras = Extras.of(prediction, prepared, inputs, affine)
     record = task.plan.record(registrar, prepared, result, numbers, task.warnings)
+    _note(record, prediction, registrar.method.name)
     record["seconds"] = {**clock.seconds, "total": clock.total()}
     result.record = record
     if task.outputs is not None:
         result.outputs = write_results(task.outputs, task.plan, result, inputs, extras, clock.total)
     return result
+
+
+def _note(record: dict[str, Any], prediction: Prediction, method: str) -> None:
+    """Add what the method says of its answer. Raises PluginError for a name that is taken."""
+    taken = [name for name in prediction.notes if name in record]
+    if taken:
+        raise PluginError(f"method '{method}': its note '{taken[0]}' has the name of an entry")
+    record.update(prediction.notes)
 
 
 def _unreadable_elsewhere(request: Request, inputs: Inputs) -> list[str]:

@@ -17,6 +17,8 @@ CAPABILITIES = frozenset(
         "inverse",  # returns a true inverse field
         "samples",  # draws random samples: the seed matters
         "previews",  # calls Context.preview while it works
+        "stoppable",  # asks Context.stop_requested, and then returns the best it has
+        "warm",  # starts from Pair.field, which its option "warm" names a file of
         "batches",  # answers each element of a batch as it would alone
     }
 )

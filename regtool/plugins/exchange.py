@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import torch
@@ -17,7 +17,8 @@ class Sample:
 
     Shapes: image (B, C, *S) float32 in [0, 1]; mask (B, 1, *S) in {0, 1}; labels (B, 1, *S)
     int64; points (B, N, ndim) in voxels of this grid, component i along tensor axis i.
-    ``spacing`` is in mm, one value per tensor axis (z, y, x) or (y, x).
+    ``spacing`` is in mm, one value per tensor axis (z, y, x) or (y, x). ``directions``: for each
+    tensor axis its unit vector in the world (LPS, x y z), or None where the world is unknown.
     """
 
     image: Tensor
@@ -26,6 +27,17 @@ class Sample:
     labels: Tensor | None = None
     points: Tensor | None = None
     modality: str | None = None
+    directions: tuple[tuple[float, ...], ...] | None = None
+
+    def along_axes(self, vector: Sequence[float]) -> tuple[float, ...]:
+        """A vector of the world (LPS, x y z) along the tensor axes, in its own unit.
+
+        In a slice of a volume the part across the slice is left out. Raises ValueError where the
+        world is unknown or has another dimension.
+        """
+        if self.directions is None or any(len(d) != len(vector) for d in self.directions):
+            raise ValueError(f"{tuple(vector)} is no vector of this image's world")
+        return tuple(sum(a * b for a, b in zip(d, vector, strict=True)) for d in self.directions)
 
     def to(self, device: torch.device | str) -> Sample:
         """Return the same sample with its tensors on ``device``."""
@@ -40,6 +52,7 @@ class Sample:
             move(self.labels),
             move(self.points),
             self.modality,
+            self.directions,
         )
 
     def part(self, which: slice) -> Sample:
@@ -55,6 +68,7 @@ class Sample:
             cut(self.labels),
             cut(self.points),
             self.modality,
+            self.directions,
         )
 
     @classmethod
@@ -73,6 +87,7 @@ class Sample:
             together([s.labels for s in samples]),
             together([s.points for s in samples]),
             samples[0].modality,
+            samples[0].directions if len({s.directions for s in samples}) == 1 else None,
         )
 
 
@@ -103,7 +118,8 @@ class Pair:
 
         def cut(sample: Sample) -> Sample:
             image = sample.image.transpose(1, 2).flatten(0, 1)
-            return Sample(image, sample.spacing[1:], modality=sample.modality)
+            axes = None if sample.directions is None else sample.directions[1:]
+            return Sample(image, sample.spacing[1:], modality=sample.modality, directions=axes)
 
         return Pair(cut(self.fixed), cut(self.moving))
 
@@ -130,12 +146,16 @@ class Extra:
 
     ``kind`` says how core writes it: ``field`` (B, ndim, *S) in voxels, ``image`` and ``map``
     (B, C, *S), ``trajectory`` (B, N, ndim, *S), displacements at N points of the way, ``table`` any
-    2-D tensor. ``level`` l means a grid 2**l times coarser.
+    2-D tensor, written as CSV where ``columns`` names its columns, ``state`` a tensor of the
+    method's own to go on from, with ``facts`` (JSON data) about it. ``level`` l means a grid 2**l
+    times coarser.
     """
 
     tensor: Tensor
-    kind: Literal["field", "image", "map", "trajectory", "table"]
+    kind: Literal["field", "image", "map", "trajectory", "table", "state"]
     level: int = 0
+    columns: tuple[str, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -147,7 +167,9 @@ class Prediction:
     ``velocity``: the stationary velocity, same units, if the method has one; core integrates it
     when there is no displacement. ``affine`` (B, ndim+1, ndim+1): homogeneous, voxel coordinates
     in tensor axis order, applied *after* the displacement: ``moving(A(x + u(x)))``.
-    ``inverse``: a true inverse of ``displacement``, same form.
+    ``inverse``: a true inverse of ``displacement``, same form. ``notes``: further entries of the
+    record (JSON data) under names that it does not have yet, such as ``stopped_at``. ``warnings``:
+    sentences for the user and the record.
     """
 
     displacement: Tensor | None = None
@@ -155,9 +177,11 @@ class Prediction:
     affine: Tensor | None = None
     inverse: Tensor | None = None
     extras: dict[str, Extra] = field(default_factory=dict)
+    notes: dict[str, Any] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
 
     def part(self, which: slice) -> Prediction:
-        """Return some elements of the batch; tables, which have no batch, are left out."""
+        """Return some elements of the batch; tables and states, maybe without one, are left out."""
 
         def cut(t: Tensor | None) -> Tensor | None:
             return None if t is None else t[which]
@@ -165,10 +189,16 @@ class Prediction:
         extras = {
             name: Extra(e.tensor[which], e.kind, e.level)
             for name, e in self.extras.items()
-            if e.kind != "table"
+            if e.kind not in ("table", "state")
         }
         return Prediction(
-            cut(self.displacement), cut(self.velocity), cut(self.affine), cut(self.inverse), extras
+            cut(self.displacement),
+            cut(self.velocity),
+            cut(self.affine),
+            cut(self.inverse),
+            extras,
+            self.notes,
+            self.warnings,
         )
 
 
@@ -180,6 +210,14 @@ def _silent(done: int, total: int) -> None:
     return None
 
 
+def _unseen(numbers: Mapping[str, float]) -> None:
+    return None
+
+
+def _nobody_asks() -> bool:
+    return False
+
+
 @dataclass
 class Context:
     """What a method may use while it works.
@@ -187,6 +225,8 @@ class Context:
     ``generator`` is seeded and lives on ``device``: every random number comes from it.
     ``preview(step, prediction)`` may be called with intermediate results; a False answer asks the
     method to stop and return what it has. ``report(done, total)`` moves the progress bar.
+    ``show(numbers)`` puts named figures into the live panel. ``stop_requested()`` turns true when
+    the user asks a method that is ``stoppable`` to return the best it has so far.
     ``optimiser`` names the optimiser whose turn it is in a training step with several, ``step``
     counts training steps from 0, ``training`` tells a training step from a registration.
     """
@@ -195,6 +235,8 @@ class Context:
     device: torch.device
     preview: Callable[[int, Prediction], bool] = _keep_going
     report: Callable[[int, int], None] = _silent
+    show: Callable[[Mapping[str, float]], None] = _unseen
+    stop_requested: Callable[[], bool] = _nobody_asks
     optimiser: str = "main"
     step: int = 0
     training: bool = False

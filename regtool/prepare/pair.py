@@ -21,6 +21,7 @@ from regtool.prepare.intensity import normalise
 from regtool.prepare.preparation import Preparation
 from regtool.spatial.frames import (
     affine_to_world,
+    axis_directions,
     to_network_displacement,
     to_world_field,
 )
@@ -204,6 +205,7 @@ def _to_sample(
         labels=None if labels is None else tensor(nearest(labels).astype(np.int64)),
         points=None if points is None or sliced else _to_voxels(points, grid, through),
         modality=modality,
+        directions=axis_directions(grid)[1:] if sliced else axis_directions(grid),
     )
 
 

@@ -51,6 +51,7 @@ def cut(pair: Pair, tile: Tile) -> Pair:
             None if sample.labels is None else sample.labels[where],
             None if sample.points is None else sample.points - corner.to(sample.points),
             sample.modality,
+            sample.directions,
         )
 
     return Pair(of(pair.fixed), of(pair.moving))

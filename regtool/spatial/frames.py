@@ -100,6 +100,12 @@ def affine_to_world(matrix: Matrix, network: Grid) -> Matrix:
     return network.index_to_world @ tensor_order(matrix) @ network.world_to_index
 
 
+def axis_directions(grid: Grid) -> tuple[tuple[float, ...], ...]:
+    """Unit vectors of the tensor axes (z, y, x) or (y, x) in the world (LPS, x y z)."""
+    columns = np.asarray(grid.direction_matrix, dtype=np.float64).T[::-1]
+    return tuple(tuple(float(v) for v in column) for column in columns)
+
+
 def linear_part(grid: Grid) -> Tensor:
     """(ndim, ndim): tensor-ordered voxels to LPS mm (x, y, z)."""
     return torch.from_numpy(np.ascontiguousarray(grid.index_to_world[:-1, :-1][:, ::-1]))

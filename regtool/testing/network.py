@@ -10,7 +10,7 @@ from regtool.plugins.exchange import Pair, Prediction
 from regtool.testing.pairs import SHIFTS, masked, shifted_pair
 from regtool.testing.subject import Subject, total_displacement
 
-KINDS = ("field", "image", "map", "trajectory", "table")
+KINDS = ("field", "image", "map", "trajectory", "table", "state")
 
 
 def check_presets_build(subject: Subject) -> None:
@@ -166,6 +166,9 @@ def _check_prediction(prediction: Prediction, pair: Pair) -> None:
         assert extra.kind in KINDS, f"extra '{name}': {extra.kind}"
         if extra.kind == "table":
             assert extra.tensor.dim() == 2, f"extra '{name}': a table has two dimensions"
+            named = len(extra.columns) in (0, extra.tensor.shape[1])
+            assert named, f"extra '{name}': {len(extra.columns)} names of columns"
+        if extra.kind in ("table", "state"):
             continue
         if extra.kind == "trajectory":
             wanted = (batch, extra.tensor.shape[1], ndim, *shape)
