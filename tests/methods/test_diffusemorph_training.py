@@ -5,48 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import training_cases
+from training_cases import whole_and_resumed
 
-from regtool.engine.training.run import TrainRequest, train
-from regtool.engine.training.stepper import Stepper
+from regtool.engine.training.run import TrainRequest
 from regtool.testing import check_method
 from regtool_diffusemorph.plugin import regtool_method
 
 
 def request(folder: Path, ndim: int) -> TrainRequest:
-    """A run of a few steps on generated hearts, with a checkpoint after every second."""
+    """A run of six steps, after two on slices in 3-D."""
     size = "(32, 32)" if ndim == 2 else "(16, 32, 32)"
-    words = [f"preparation.size={size}", "steps=6", f"batch={2 if ndim == 2 else 1}",
-             "checkpoint_every=2", "val_every=3", "log_every=1"]  # fmt: skip
-    if ndim == 3:
-        words.append("slices_first.steps=2")
-    return TrainRequest(
-        output=folder, method="diffusemorph", preset=f"acdc-{ndim}d",
-        data=[f"phantom:heart{ndim}d?n=3&size=32"], assignments=words, threads=1, quiet=True,
-    )  # fmt: skip
-
-
-def weights(folder: Path) -> bytes:
-    (file,) = folder.glob("weights/*/model.safetensors")
-    return file.read_bytes()
+    words = (f"preparation.size={size}", "steps=6", "val_every=3")
+    return training_cases.request(folder, "diffusemorph", ndim, *words)
 
 
 @pytest.mark.parametrize("ndim", [2, 3])
 def test_a_stopped_run_continues_bit_for_bit(tmp_path, ndim, monkeypatch):
-    train(request(tmp_path / "whole", ndim))
-    made, step = [], Stepper.step
-
-    def failing(self: Stepper, number: int):
-        made.append(number)
-        if len(made) == 6:
-            raise RuntimeError("cut off")
-        return step(self, number)
-
-    monkeypatch.setattr(Stepper, "step", failing)
-    with pytest.raises(RuntimeError, match="cut off"):
-        train(request(tmp_path / "stopped", ndim))
-    monkeypatch.undo()
-    train(TrainRequest(output=tmp_path / "stopped", resume=True, threads=1, quiet=True))
-    assert weights(tmp_path / "stopped") == weights(tmp_path / "whole")
+    whole, resumed = whole_and_resumed(lambda f: request(f, ndim), tmp_path, monkeypatch, 6)
+    assert resumed == whole
 
 
 @pytest.mark.parametrize("preset", ["acdc-2d", pytest.param("acdc-3d", marks=pytest.mark.slow)])

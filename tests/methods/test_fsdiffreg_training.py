@@ -7,51 +7,29 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import training_cases
+from training_cases import whole_and_resumed
 
 from regtool.engine.training.run import TrainRequest, train
-from regtool.engine.training.stepper import Stepper
 from regtool.testing import check_method
 from regtool_fsdiffreg.plugin import regtool_method
 
 
 def request(folder: Path, ndim: int, *words: str) -> TrainRequest:
-    """A run of a few steps on generated hearts, with a checkpoint after every second."""
-    size = "(24, 24)" if ndim == 2 else "(8, 24, 24)"
-    batch = 2 if ndim == 2 else 1
-    words = (f"preparation.size={size}", "steps=4", f"batch={batch}", "checkpoint_every=2",
-             "val_every=2", "log_every=1", "teacher=0", *words)  # fmt: skip
+    """A run of four steps without the teacher, after two on slices in 3-D."""
     if ndim == 2:
-        words += ("network.score.width=8", "network.score.groups=4")
+        form = ("preparation.size=(24, 24)", "network.score.width=8", "network.score.groups=4")
     else:
-        words += ("slices_first.steps=2",)
-    return TrainRequest(
-        output=folder, method="fsdiffreg", preset=f"acdc-{ndim}d",
-        data=[f"phantom:heart{ndim}d?n=3&size=32"], assignments=list(words), threads=1, quiet=True,
-    )  # fmt: skip
-
-
-def weights(folder: Path) -> bytes:
-    (file,) = folder.glob("weights/*/model.safetensors")
-    return file.read_bytes()
+        form = ("preparation.size=(8, 24, 24)",)
+    short = ("steps=4", "val_every=2", "teacher=0")
+    return training_cases.request(folder, "fsdiffreg", ndim, *form, *short, *words)
 
 
 @pytest.mark.parametrize("ndim", [2, 3])
 def test_a_stopped_run_continues_bit_for_bit(tmp_path, ndim, monkeypatch):
-    train(request(tmp_path / "whole", ndim))
-    made, step = [], Stepper.step
-
-    def failing(self: Stepper, number: int):
-        made.append(number)
-        if len(made) == (4 if ndim == 2 else 6):
-            raise RuntimeError("cut off")
-        return step(self, number)
-
-    monkeypatch.setattr(Stepper, "step", failing)
-    with pytest.raises(RuntimeError, match="cut off"):
-        train(request(tmp_path / "stopped", ndim))
-    monkeypatch.undo()
-    train(TrainRequest(output=tmp_path / "stopped", resume=True, threads=1, quiet=True))
-    assert weights(tmp_path / "stopped") == weights(tmp_path / "whole")
+    stop = 4 if ndim == 2 else 6
+    whole, resumed = whole_and_resumed(lambda f: request(f, ndim), tmp_path, monkeypatch, stop)
+    assert resumed == whole
 
 
 def test_the_files_of_the_nine_fields_average_to_the_displacement(tmp_path):

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from training_cases import weights
 
 PROGRAM = str(Path(sys.executable).with_name("regtool"))
 
@@ -28,11 +29,6 @@ def command(method: str, ndim: int, folder: Path) -> list[str]:
 def finish(words: list[str]) -> None:
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-
-
-def weights(folder: Path) -> bytes:
-    (file,) = folder.glob("weights/*/model.safetensors")
-    return file.read_bytes()
 
 
 @pytest.mark.parametrize(
