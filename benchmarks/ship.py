@@ -3,7 +3,8 @@
     python benchmarks/ship.py runs/vm3d --measured val.json
 
 Copies `runs/vm3d/weights/NAME` to `weights/NAME`, adds the table of `benchmarks/acdc.py --json` and
-the paper's figures to the card, and writes the sha256 into the plugin's description.
+the paper's figures to the card, and writes the sha256 into the plugin's description. The card is
+written anew each time: what should stand below the table besides is `--remark TEXT`.
 """
 
 from __future__ import annotations
@@ -121,12 +122,18 @@ at other sizes than in the body.
 """
 
 
+def remarks(text: str | None) -> str:
+    """The card's last section, in the words given."""
+    return f"\n## Remarks\n\n{text.strip()}\n" if text and text.strip() else ""
+
+
 def main() -> None:
     """Copy, extend, pin."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--measured", type=Path, help="JSON of benchmarks/acdc.py")
     parser.add_argument("--one-pass", type=Path, help="the same with --set passes=1")
+    parser.add_argument("--remark", metavar="TEXT", help="Markdown for a section of each card")
     given = parser.parse_args()
     rows = json.loads(given.measured.read_text()) if given.measured else []
     once = json.loads(given.one_pass.read_text()) if given.one_pass else []
@@ -142,9 +149,10 @@ def main() -> None:
             next((r for r in table if r["method"] == NAMES.get(folder.name)), None)
             for table in (rows, once)
         )
-        if row is not None:
-            with (target / "README.md").open("a", encoding="utf-8") as card:
+        with (target / "README.md").open("a", encoding="utf-8") as card:
+            if row is not None:
                 card.write(section(row, config, one))
+            card.write(remarks(given.remark))
         digest = file_sha256(target / "model.safetensors")
         method = discovery.load(config["method"])
         print(folder.name, digest, write_pin(method, folder.name, {"sha256": digest}))
