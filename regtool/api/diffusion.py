@@ -1,4 +1,8 @@
-"""Noise schedules and diffusion steps for plugins; imports torch, diffusers when it is used."""
+"""Noise schedules, diffusion steps, sampling and steering for plugins; imports torch.
+
+``sample_field`` with ``regtool.api.sampling.SamplingOptions`` is all that a method which samples
+its field needs; ``sample``, ``Steering`` and ``Watch`` are its parts.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ from regtool.diffusion.draw import Draw, draw
 from regtool.diffusion.energies import Direction, Energy, Organ, OrganImages, Smoothness
 from regtool.diffusion.guidance import Steering
 from regtool.diffusion.noise import NoiseSource
+from regtool.diffusion.observation import SCORES, Plateau, Watch, deviation
 from regtool.diffusion.sampling import (
     Best,
     Denoiser,
@@ -29,8 +34,11 @@ from regtool.diffusion.steps import (
     respaced,
     respaced_step,
 )
+from regtool.engine.sampling.run import sample_field
+from regtool.engine.sampling.steering import steering_of
 
 __all__ = [
+    "SCORES",
     "SR3",
     "Best",
     "Denoiser",
@@ -45,6 +53,7 @@ __all__ = [
     "Observer",
     "Organ",
     "OrganImages",
+    "Plateau",
     "Sampled",
     "Sampling",
     "Saved",
@@ -52,13 +61,17 @@ __all__ = [
     "Steering",
     "Step",
     "Warm",
+    "Watch",
     "add_noise",
     "ddim_inversion",
     "ddim_step",
     "ddpm_step",
+    "deviation",
     "draw",
     "predicted_clean",
     "respaced",
     "respaced_step",
     "sample",
+    "sample_field",
+    "steering_of",
 ]

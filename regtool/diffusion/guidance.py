@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -78,8 +79,10 @@ class Steering:
     def _relaxed(self, clean: Tensor, room: float) -> Tensor:
         for energy in self.energies.values():
             if isinstance(energy, Smoothness) and energy.scale:
+                pitch = self.field.pitch or (1.0,) * clean.shape[1]
+                weight = room * energy.scale * math.prod(pitch)
                 rows = [
-                    [room * energy.scale * std**2 * w for w in row]
+                    [weight * std**2 * w / p**2 for w, p in zip(row, pitch, strict=True)]
                     for std, row in zip(self.field.std, energy.weights(clean.shape[1]), strict=True)
                 ]
                 clean = relaxed(clean, rows)

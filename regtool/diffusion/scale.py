@@ -12,7 +12,8 @@ from torch import Tensor
 class FieldScale:
     """``u = mean + std z`` for each channel, ``u`` in voxels, channel i along tensor axis i.
 
-    ``mean`` and ``std`` are those of the fields of training.
+    ``mean`` and ``std`` are those of the fields of training. A subclass may keep the normalised
+    field on a coarser grid; ``pitch`` says so.
     """
 
     mean: tuple[float, ...]
@@ -25,6 +26,11 @@ class FieldScale:
         if len(found.mean) != len(found.std) or min(found.std, default=0.0) <= 0:
             raise ValueError(f"mean {found.mean} and positive std {found.std} of each channel")
         return found
+
+    @property
+    def pitch(self) -> tuple[float, ...]:
+        """Voxels of the displacement for one of the normalised field, along each axis; empty: 1."""
+        return ()
 
     def voxels(self, z: Tensor) -> Tensor:
         """The displacement (B, ndim, *S) of a normalised field, float32."""

@@ -1,0 +1,1 @@
+"""Sampling of fields as a user asks for it: steered, watched, stopped, resumed, repeated."""
