@@ -1,0 +1,1 @@
+"""DiffuseReg as a regtool method."""

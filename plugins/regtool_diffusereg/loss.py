@@ -1,0 +1,105 @@
+"""One training step: the noise of a noised field, and what the clean field it implies is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from regtool.api import UsageError
+from regtool.api.diffusion import add_noise
+from regtool.api.losses import ssim_loss
+from regtool.api.train import Context, Pair, Prediction, StepOutput, diffusion, mse, warp
+from regtool_diffusereg.model import SCHEDULE, DiffuseReg
+
+WEIGHTINGS = ("none", "abar")
+UNITS = ("voxels", "mm")
+PADDINGS = ("zeros", "border")
+
+
+class DenoisingLoss:
+    """``noise error + similarity (1 - SSIM) + smoothness R`` (METHODS 5.3), the latter two of the
+    displacement that the clean estimate stands for.
+
+    ``pair.field`` is the clean field phi0; without one it is zero, so that similarity and
+    smoothness alone teach (the paper's ablation without phi0, as it is read here).
+
+    Errors of the predicted noise are amplified 151 times in the clean estimate at the last of 2000
+    steps. Three safeguards, none of them published: ``clamp`` keeps the estimate within so many SD;
+    ``weighting`` ``abar`` weights both terms with the signal's variance; ``skip_above`` leaves them
+    out above that step.
+
+    The rest helps short trainings, all off in the preset ``paper``: ``lambda_clean`` weights the
+    mean squared error of the clean estimate, in SD; ``focus`` is the share of examples whose step
+    is at least ``high``, where only the images tell what the field is; ``units`` ``mm`` takes the
+    smoothness of the field in millimetres; ``padding`` ``border`` repeats the image's edge instead
+    of grey.
+    """
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self.noise, self.clean = (float(settings[f"lambda_{n}"]) for n in ("noise", "clean"))
+        self.similarity = float(settings["lambda_similarity"])
+        self.smoothness = float(settings["lambda_smoothness"])
+        self.units = _word(settings, "units", UNITS)
+        self.weighting = _word(settings, "weighting", WEIGHTINGS)
+        self.padding = _word(settings, "padding", PADDINGS)
+        self.clamp = settings["clamp"]
+        self.skip_above = settings["skip_above"]
+        self.focus, self.high = float(settings["focus"]), int(settings["high"])
+
+    def __call__(self, module: nn.Module, pair: Pair, context: Context) -> StepOutput:
+        """The terms for one batch of images (B, 1, *S) in [0, 1]."""
+        assert isinstance(module, DiffuseReg)
+        shape = tuple(pair.fixed.image.shape[2:])
+        grid = module.grid(shape)
+        u = pair.field
+        if u is None:
+            u = pair.fixed.image.new_zeros(len(pair.fixed.image), len(shape), *shape)
+        clean = grid.normalised(u)
+        t = self.steps(len(clean), context.generator)
+        noise = torch.randn(clean.shape, generator=context.generator, device=clean.device)
+        found = module.estimate(add_noise(SCHEDULE, clean, noise, t), t, module.see(pair))
+        estimate = found.clean if self.clamp is None else found.clean.clamp(-self.clamp, self.clamp)
+        displacement = grid.voxels(estimate)
+        terms = {"noise": self.noise * mse(found.noise, noise)}
+        if self.clean > 0:
+            terms["clean"] = self.clean * mse(found.clean, clean)
+        weights = self.weights(t)
+        if self.similarity > 0:
+            each = self.dissimilarities(pair, displacement)
+            terms["similarity"] = self.similarity * (weights * each).mean()
+        if self.smoothness > 0:
+            spacing = pair.fixed.spacing if self.units == "mm" else None
+            each = torch.stack([diffusion(one[None], spacing) for one in displacement])
+            terms["smoothness"] = self.smoothness * (weights * each).mean()
+        return StepOutput(terms, Prediction(displacement=displacement))
+
+    def steps(self, count: int, generator: torch.Generator) -> Tensor:
+        """A step for each example, (count,) int64."""
+        random = torch.rand((2, count), generator=generator, device=generator.device)
+        least = torch.where(random[0] < self.focus, self.high, 0)
+        t = least + random[1] * (SCHEDULE.steps - least)
+        return t.long().clamp(max=SCHEDULE.steps - 1)
+
+    def weights(self, t: Tensor) -> Tensor:
+        """What similarity and smoothness count at steps ``t``, (B,) float32."""
+        weights = torch.ones(len(t), device=t.device)
+        if self.weighting == "abar":
+            weights = SCHEDULE.levels.to(t.device)[t].float()
+        return weights if self.skip_above is None else weights * (t <= self.skip_above)
+
+    def dissimilarities(self, pair: Pair, displacement: Tensor) -> Tensor:
+        """1 - SSIM of the images in [-1, 1] with a range of 1, as published, example by example."""
+        moving, fixed = 2 * pair.moving.image - 1, 2 * pair.fixed.image - 1
+        warped = warp(moving, displacement, padding=self.padding)
+        return torch.stack(
+            [ssim_loss(f[None], w[None]) for f, w in zip(fixed, warped, strict=True)]
+        )
+
+
+def _word(settings: Mapping[str, Any], name: str, known: tuple[str, ...]) -> Any:
+    if settings[name] not in known:
+        raise UsageError(f"{name} {settings[name]!r}: give {' or '.join(known)}")
+    return settings[name]

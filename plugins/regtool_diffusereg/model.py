@@ -1,0 +1,111 @@
+"""DiffuseReg whole: the denoiser with the statistics of its fields, and registration by sampling.
+
+Source: Zhuo and Shen, "DiffuseReg: Denoising Diffusion Model for Obtaining Deformation Fields in
+Unsupervised Deformable Image Registration", MICCAI 2024.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from regtool.api import Context, Pair, Prediction
+from regtool.api.diffusion import SR3
+from regtool_diffusereg.denoiser import Denoiser, Seen
+from regtool_diffusereg.field import FieldGrid
+from regtool_diffusereg.options import DiffuseRegOptions
+from regtool_diffusereg.sampling import registered
+
+SCHEDULE = SR3
+PREDICTS = ("noise", "velocity")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What the denoiser makes of a state: the noise in it and the clean field, (B, 3, *s) each."""
+
+    noise: Tensor
+    clean: Tensor
+
+
+class DiffuseReg(nn.Module):
+    """The denoiser, and mean and SD (voxels) of each component of the fields it was trained on.
+
+    ``predicts``: the network's answer is the ``noise``, as published, or the ``velocity``
+    ``sqrt(abar) noise - sqrt(1 - abar) clean`` (Salimans and Ho, ICLR 2022), from which both noise
+    and clean field follow without amplified errors at any step.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        denoiser: Mapping[str, Any],
+        predicts: Literal["noise", "velocity"] = "noise",
+        mean: Sequence[float] = (0.0, 0.0, 0.0),
+        std: Sequence[float] = (1.0, 1.0, 1.0),
+    ) -> None:
+        super().__init__()
+        if predicts not in PREDICTS:
+            raise ValueError(f"predicts {predicts!r}: give {' or '.join(PREDICTS)}")
+        self.denoiser = Denoiser(**denoiser)
+        self.predicts = predicts
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).clamp(min=1e-3))
+
+    def grid(self, shape: Sequence[int]) -> FieldGrid:
+        """The field's grid and scale for images of size ``shape``."""
+        d = self.denoiser
+        mean, std = (tuple(float(v) for v in x) for x in (self.mean, self.std))
+        return FieldGrid(mean, std, tuple(shape), d.multiple, d.scale)
+
+    def see(self, pair: Pair) -> Seen:
+        """Look at the images (B, 1, *S) of a pair."""
+        grid = self.grid(pair.fixed.image.shape[2:])
+        images = jointly_normalised(pair.moving.image, pair.fixed.image)
+        return self.denoiser.see(*(grid.complete(x) for x in images))
+
+    def estimate(self, state: Tensor, t: Tensor, seen: Seen) -> Estimate:
+        """Noise and clean field for states (B, 3, *s) at steps ``t`` (B,) or (1,) int64."""
+        answer = self.denoiser(state, t, seen)
+        level = SCHEDULE.levels.to(t.device)[t].reshape(-1, 1, 1, 1, 1)
+        signal, spread = level.sqrt().float(), (1 - level).sqrt().float()
+        if self.predicts == "noise":
+            return Estimate(answer, (state - spread * answer) / signal)
+        return Estimate(spread * state + signal * answer, signal * state - spread * answer)
+
+    def forward(self, pair: Pair, options: DiffuseRegOptions, context: Context) -> Prediction:
+        """Register a pair: sample a field from noise; see ``regtool_diffusereg.sampling``."""
+        return registered(self, pair, options, context)
+
+
+def jointly_normalised(moving: Tensor, fixed: Tensor) -> tuple[Tensor, Tensor]:
+    """Images (B, 1, *S) with the mean 0 and the SD 1 of both together, element by element."""
+    both = torch.stack([moving, fixed], 1).float()
+    axes = tuple(range(1, both.dim()))
+    mean = both.mean(axes, keepdim=True)
+    std = both.std(axes, keepdim=True).clamp(min=1e-3)
+    m, f = ((both - mean) / std).unbind(1)
+    return m, f
+
+
+def build(config: Mapping[str, Any]) -> DiffuseReg:
+    """Build DiffuseReg from a preset or a weights folder's config.json.
+
+    The fields' statistics are the network's own ``statistics``, or those of the training pairs
+    (``config["fields"]``); those of weights come with them.
+    """
+    network = dict(config["network"])
+    fixed = network.pop("statistics", None)
+    return DiffuseReg(
+        predicts=network.pop("predicts"), denoiser=network, **_both(fixed or config.get("fields"))
+    )
+
+
+def _both(statistics: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {} if statistics is None else {key: statistics[key] for key in ("mean", "std")}
