@@ -14,12 +14,12 @@ from regtool.api.nn import convolution
 MULTIPLE = 16
 """Sizes must be multiples of it: four convolutions halve."""
 
-_SLOPE = 0.1
+SLOPE = 0.1
 
 
 def activated(x: Tensor) -> Tensor:
     """LeakyReLU 0.1, which stands before the convolutions here (METHODS 5.7, 13)."""
-    return functional.leaky_relu(x, _SLOPE)
+    return functional.leaky_relu(x, SLOPE)
 
 
 class Encoder(nn.Module):

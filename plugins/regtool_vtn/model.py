@@ -16,6 +16,7 @@ from regtool_vtn.affine import AffineStem
 from regtool_vtn.deformable import DeformableStem
 from regtool_vtn.encoder import MULTIPLE
 from regtool_vtn.options import VTNOptions
+from regtool_vtn.start import he_start
 
 
 @dataclass
@@ -58,7 +59,8 @@ class VTN(nn.Module):
     Maps images from [0, 1] to [-1, 1] itself and pads them to multiples of 16. ``stems`` deformable
     stems follow the affine one. ``affine``: ``any``, a head for every size, or ``fixed``, the
     published one, for images of ``size`` only. ``integrate`` 0: a stem's field is a displacement,
-    as published; N: a stationary velocity, integrated in N squarings.
+    as published; N: a stationary velocity, integrated in N squarings. ``start``: ``torch``, first
+    weights as released, or ``he``, which learn faster.
     """
 
     def __init__(
@@ -71,15 +73,22 @@ class VTN(nn.Module):
         flow_init: float | None = 1e-5,
         integrate: int = 0,
         input_activation: bool = True,
+        start: str = "torch",
     ) -> None:
         super().__init__()
         if stems < 1:
             raise UsageError(f"network.stems {stems}: give at least one deformable stem")
+        if start not in ("torch", "he"):
+            raise UsageError(f"network.start {start!r}: give torch or he")
         self.affine = AffineStem(ndim, widths, affine, size, input_activation)
         self.stems = nn.ModuleList(
             DeformableStem(ndim, widths, stems, flow_init, input_activation) for _ in range(stems)
         )
         self.squarings = integrate
+        if start == "he":
+            he_start(self.affine.encoder)
+            for stem in self.stems:
+                he_start(stem, but="flow")
 
     def look(
         self, moving: Tensor, fixed: Tensor, passes: int = 1, before: Cascaded | None = None

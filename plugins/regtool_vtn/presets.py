@@ -14,6 +14,7 @@ _NETWORK: dict[str, Any] = {
     "flow_init": None,
     "integrate": 0,
     "input_activation": True,
+    "start": "torch",
 }
 
 _PUBLISHED: dict[str, Any] = {
@@ -42,7 +43,13 @@ VTN: dict[str, dict[str, Any]] = {
     },
     "acdc-3d": {
         "ndim": 3,
-        "network": {**_NETWORK, "flow_init": 1e-5, "integrate": 5, "input_activation": False},
+        "network": {
+            **_NETWORK,
+            "flow_init": 1e-5,
+            "integrate": 5,
+            "input_activation": False,
+            "start": "he",
+        },
         "preparation": heart_3d(),
         "options": {"passes": 2},
         "training": {

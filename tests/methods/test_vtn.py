@@ -68,7 +68,7 @@ def pair_of(shape: tuple[int, ...], batch: int = 1) -> Pair:
 
 def balls() -> Pair:
     """A ball that grows: an overfitting exercise with labels."""
-    axes = [torch.linspace(-1, 1, 16), *[torch.linspace(-1, 1, 32)] * 2]
+    axes = [torch.linspace(-1, 1, 16)] * 3
     radius = torch.stack(torch.meshgrid(*axes, indexing="ij")).square().sum(0).sqrt()
 
     def sample(edge: float) -> Sample:
@@ -124,6 +124,7 @@ def test_the_published_affine_head_refuses_other_sizes():
 
 @pytest.mark.parametrize("wrong", [
     {"affine": "fixed"}, {"affine": "moments"}, {"stems": 0}, {"widths": (16, 32, 64)},
+    {"start": "zero"},
 ])  # fmt: skip
 def test_a_wrong_network_is_a_usage_error(wrong):
     with pytest.raises(UsageError):
@@ -157,6 +158,21 @@ def test_activation_stands_before_every_convolution():
             assert torch.allclose(ours, theirs, atol=1e-6)
     sizes = [x.shape[2] for x in encoder(fixed, moving)]
     assert sizes == [8, 4, 2, 1]
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_he_weights_keep_the_size_of_features_and_the_first_field_still(ndim):
+    torch.manual_seed(0)
+    x = torch.randn(2, 2, 1, *((64,) * ndim if ndim == 2 else (48,) * ndim))
+    sizes = {}
+    for start in ("torch", "he"):
+        model = VTN(ndim, (8, 16, 16, 32), start=start)
+        deepest = model.stems[0].encoder(*x)[-1]
+        grown = model.stems[0].enlarge[0](functional.leaky_relu(deepest, 0.1))
+        sizes[start] = [float(f.detach().square().mean().sqrt()) for f in (deepest, grown)]
+        assert model.stems[0].flow.weight.std() < 2e-5 and not model.stems[0].flow.bias.any()
+    assert max(sizes["torch"]) < 0.08
+    assert all(0.2 < size < 2 for size in sizes["he"])  # zeros beyond the border take some away
 
 
 def test_a_stems_field_is_twenty_voxels_shared_among_the_stems():
@@ -503,7 +519,7 @@ def test_the_paper_preset_has_the_papers_settings():
     assert not any(training[key] for key in ("second_look", "teacher", "clip", "ema"))
     assert network == {
         "widths": (16, 32, 64, 128), "stems": 3, "affine": "fixed", "size": (32, 128, 128),
-        "flow_init": None, "integrate": 0, "input_activation": True,
+        "flow_init": None, "integrate": 0, "input_activation": True, "start": "torch",
     }  # fmt: skip
     (stage,) = recipe(preset)
     (optimiser,) = stage.optimisers
