@@ -30,6 +30,11 @@ class FieldGrid(FieldScale):
         return tuple(-(-n // m) * m for n, m in zip(self.shape, self.multiple, strict=True))
 
     @property
+    def pitch(self) -> tuple[float, ...]:
+        """Voxels of the images for one of the field's grid, along each axis."""
+        return tuple(float(c) for c in self.cell)
+
+    @property
     def size(self) -> tuple[int, ...]:
         """Size of the field's grid."""
         return tuple(n // c for n, c in zip(self.padded, self.cell, strict=True))

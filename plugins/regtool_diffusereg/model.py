@@ -14,11 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from regtool.api import Context, Pair, Prediction
-from regtool.api.diffusion import SR3
+from regtool.api.diffusion import SR3, sample_field
 from regtool_diffusereg.denoiser import Denoiser, Seen
 from regtool_diffusereg.field import FieldGrid
 from regtool_diffusereg.options import DiffuseRegOptions
-from regtool_diffusereg.sampling import registered
 
 SCHEDULE = SR3
 PREDICTS = ("noise", "velocity")
@@ -80,8 +79,15 @@ class DiffuseReg(nn.Module):
         return Estimate(spread * state + signal * answer, signal * state - spread * answer)
 
     def forward(self, pair: Pair, options: DiffuseRegOptions, context: Context) -> Prediction:
-        """Register a pair: sample a field from noise; see ``regtool_diffusereg.sampling``."""
-        return registered(self, pair, options, context)
+        """Register a pair: sample a field as ``options`` ask (``regtool.api.diffusion``)."""
+        shape = pair.fixed.image.shape
+        grid, seen = self.grid(shape[2:]), self.see(pair)
+
+        def denoiser(state: Tensor, t: Tensor) -> Tensor:
+            return self.estimate(state, t, seen).noise
+
+        size = (shape[0], len(grid.size), *grid.size)
+        return sample_field(denoiser, SCHEDULE, grid, size, pair, options, context)
 
 
 def jointly_normalised(moving: Tensor, fixed: Tensor) -> tuple[Tensor, Tensor]:

@@ -27,6 +27,8 @@ def regtool_method() -> Method:
         model="regtool_diffusereg.model:build",
         options="regtool_diffusereg.options:DiffuseRegOptions",
         recipe="regtool_diffusereg.recipe:recipe",
-        capabilities=frozenset({"samples"}),
+        capabilities=frozenset(
+            {"batches", "labels", "masks", "previews", "samples", "stoppable", "warm"}
+        ),
         presets=DIFFUSEREG,
     )

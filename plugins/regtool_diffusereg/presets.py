@@ -94,7 +94,7 @@ DIFFUSEREG: dict[str, dict[str, Any]] = {
         "ndim": 3,
         "network": {**_DENOISER, "statistics": _FIXED},
         "preparation": heart_box(),
-        "options": {"sampler": "ancestral", "steps": 2000, "clamp": None},
+        "options": {"sampler": "ancestral", "clamp": None},
         "training": _PUBLISHED,
     },
     "medium": _gpu(48),

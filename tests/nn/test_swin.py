@@ -110,3 +110,27 @@ def test_paths_are_dropped_in_training_only_and_keep_their_mean():
     dropped = (wild - x).flatten(1).abs().amax(1) == 0
     assert 0.15 < dropped.float().mean() < 0.35
     assert torch.allclose((wild - x).mean(), (calm - x).mean(), atol=0.02)
+
+
+def test_a_smaller_window_finds_its_positions_in_a_larger_ones_table():
+    """A place and its neighbour have the same row whatever the size of the window."""
+    table = (2, 4, 4)
+    whole, part = relative_index(table), relative_index((1, 3, 2), table)
+    inside = torch.tensor([y * 4 + x for y in range(3) for x in range(2)])
+    assert torch.equal(part, whole[inside][:, inside])
+
+
+def test_merging_may_take_neighbours_twice():
+    """Without two of the eight corners their voxels do not matter; by default all do."""
+    twice = [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 0, 1), (0, 1, 0), (0, 0, 1), (1, 1, 1)]
+    left_out = {(1, 1, 0), (0, 1, 1)}
+    for corners, ignored in ((None, set()), (twice, left_out)):
+        torch.manual_seed(0)
+        merging, x = PatchMerging(3, 4, corners), torch.rand(1, 2, 2, 2, 4)
+        before = merging(x)
+        for corner in [(a, b, c) for a in (0, 1) for b in (0, 1) for c in (0, 1)]:
+            changed = x.clone()
+            changed[(0, *corner)] += torch.arange(4.0)
+            assert torch.equal(merging(changed), before) == (corner in ignored)
+    with pytest.raises(ValueError, match="neighbours"):
+        PatchMerging(3, 4, twice[:7])
