@@ -388,7 +388,7 @@ def test_the_slices_stage_learns_from_slices_with_its_own_settings():
     flat, solid = recipe(FSDIFFREG["acdc-3d"])
     assert (flat.name, solid.name) == ("slices", "registration")
     assert not flat.registers and solid.registers
-    assert (flat.steps, flat.optimisers[0].lr) == (1_000, 1e-3)
+    assert (flat.steps, flat.optimisers[0].lr) == (1_000, 5e-4)
     assert flat.optimisers[0].clip_norm == solid.optimisers[0].clip_norm == 1.0
     module = flat.build(FSDIFFREG["acdc-3d"], {})
     assert count(module) == 466_759
