@@ -1,0 +1,347 @@
+"""DiffuseReg: what is diffused, what the network is asked, the loss by hand, sampling, presets."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from regtool.api import Context, Pair, Sample, UsageError
+from regtool.diffusion.schedule import SR3, add_noise
+from regtool.losses.smoothness import diffusion
+from regtool.losses.ssim import ssim_map
+from regtool.spatial.warp import warp
+from regtool_diffusereg.field import FieldGrid
+from regtool_diffusereg.loss import DenoisingLoss
+from regtool_diffusereg.model import DiffuseReg, build, jointly_normalised
+from regtool_diffusereg.options import DiffuseRegOptions
+from regtool_diffusereg.presets import DIFFUSEREG
+from regtool_diffusereg.recipe import recipe
+
+TINY = {"width": 4, "heads": (1, 2, 2, 4)}
+PAPER = DIFFUSEREG["paper"]["training"]
+SHAPE = (8, 12, 16)
+COARSE = {"scale": (1, 2, 2), "streams": True, "images": True}
+
+
+def tiny(predicts: str = "noise", **switches) -> DiffuseReg:
+    torch.manual_seed(0)
+    statistics = {"mean": (0.1, -0.2, 0.3), "std": (0.5, 1.0, 2.0)}
+    return DiffuseReg({**TINY, **switches}, predicts, **statistics).eval()  # type: ignore[arg-type]
+
+
+def context(seed: int = 0) -> Context:
+    return Context(torch.Generator().manual_seed(seed), torch.device("cpu"), training=True)
+
+
+def smooth(*shape: int, seed: int = 1) -> Tensor:
+    drawn = torch.rand(shape, generator=torch.Generator().manual_seed(seed))
+    return functional.avg_pool3d(drawn, 5, 1, 2, count_include_pad=False)
+
+
+def pair_of(shape: tuple[int, ...] = SHAPE, batch: int = 2) -> Pair:
+    """Smooth random images with a smooth random field of a voxel or so."""
+    moving, fixed = smooth(batch, 2, *shape).split(1, 1)
+    field = 8 * (smooth(batch, 3, *shape, seed=2) - 0.5)
+    spacing = (6.0, 2.0, 2.0)
+    return Pair(Sample(fixed, spacing), Sample(moving, spacing), field)
+
+
+# -- what is diffused --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("shape", "multiple", "cell", "size"), [
+    ((8, 12, 16), (2, 2, 2), (1, 1, 1), (8, 12, 16)),
+    ((7, 9, 11), (2, 2, 2), (1, 1, 1), (8, 10, 12)),
+    ((16, 24, 32), (2, 4, 4), (1, 2, 2), (16, 12, 16)),
+    ((5, 23, 30), (2, 4, 4), (1, 2, 2), (6, 12, 16)),
+])  # fmt: skip
+def test_fields_come_back_from_the_denoisers_grid(shape, multiple, cell, size):
+    grid = FieldGrid((0.1, -0.2, 0.3), (0.5, 1.0, 2.0), shape, multiple, cell)
+    assert grid.size == size and grid.pitch == tuple(map(float, cell))
+    axes = torch.meshgrid(*[torch.linspace(-1, 1, n) for n in shape], indexing="ij")
+    u = torch.stack([axes[1] + 3, -2 * axes[0] + axes[2], axes[2] * 4])[None]
+    z = grid.normalised(u)
+    assert z.shape == (1, 3, *size) and z.dtype == torch.float32
+    exact = cell == (1, 1, 1)
+    assert torch.allclose(grid.voxels(z), u, atol=1e-5 if exact else 0.35)
+    if shape == SHAPE:
+        assert torch.allclose(z[:, 2], (u[:, 2] - 0.3) / 2, atol=1e-6)
+
+
+def test_the_pair_is_normalised_jointly():
+    moving, fixed = torch.rand(2, 2, 1, 4, 5, 6)
+    m, f = jointly_normalised(moving, fixed)
+    for n in range(2):
+        both = torch.cat([moving[n].flatten(), fixed[n].flatten()])
+        assert torch.allclose(m[n], (moving[n] - both.mean()) / both.std(), atol=1e-5)
+        assert torch.allclose(f[n], (fixed[n] - both.mean()) / both.std(), atol=1e-5)
+    flat, _ = jointly_normalised(torch.full((1, 1, 2, 2, 2), 0.5), torch.full((1, 1, 2, 2, 2), 0.5))
+    assert not flat.any()
+
+
+@pytest.mark.parametrize("predicts", ["noise", "velocity"])
+def test_noise_and_clean_field_belong_to_the_state(predicts):
+    """signal * clean + spread * noise is the state, whatever the network answers."""
+    model, pair = tiny(predicts), pair_of()
+    state, t = torch.randn(2, 3, *SHAPE), torch.tensor([30, 1700])
+    with torch.no_grad():
+        found = model.estimate(state, t, model.see(pair))
+        answer = model.denoiser(state, t, model.see(pair))
+    level = SR3.levels[t].float().reshape(-1, 1, 1, 1, 1)
+    again = level.sqrt() * found.clean + (1 - level).sqrt() * found.noise
+    assert torch.allclose(again, state, atol=1e-4)
+    if predicts == "noise":
+        assert torch.equal(found.noise, answer)
+    else:
+        velocity = level.sqrt() * found.noise - (1 - level).sqrt() * found.clean
+        assert torch.allclose(velocity, answer, atol=1e-4)
+    with pytest.raises(ValueError, match="noise or velocity"):
+        tiny("clean")
+
+
+def test_statistics_come_from_the_preset_the_data_or_the_weights():
+    network = {**DIFFUSEREG["paper"]["network"], **TINY}
+    data = {"mean": [1.0, 2.0, 3.0], "std": [4.0, 5.0, 0.0]}
+    fixed = build({"ndim": 3, "network": network, "fields": data})
+    assert torch.allclose(fixed.mean, torch.tensor([0.0014, -0.0758, -0.1493]))
+    assert torch.allclose(fixed.std, torch.tensor([0.4636, 1.1375, 1.2221]))
+    free = {**network, "statistics": None}
+    found = build({"ndim": 3, "network": free, "fields": data})
+    assert found.mean.tolist() == data["mean"]
+    assert found.std.tolist() == pytest.approx([4.0, 5.0, 1e-3])  # no division by zero
+    other = build({"ndim": 3, "network": free})
+    other.load_state_dict(found.state_dict())
+    assert torch.equal(other.std, found.std) and other.grid(SHAPE).mean == (1.0, 2.0, 3.0)
+
+
+# -- the loss ----------------------------------------------------------------------------------
+
+
+def by_hand(model: DiffuseReg, pair: Pair, settings: dict) -> dict[str, float]:
+    """The terms of the paper, example by example, from the same draws."""
+    loss, random = DenoisingLoss(settings), context().generator
+    count, shape = len(pair.fixed.image), pair.fixed.image.shape[2:]
+    t = loss.steps(count, random)
+    clean = (pair.field - model.mean[:, None, None, None]) / model.std[:, None, None, None]
+    noise = torch.randn(clean.shape, generator=random)
+    level = SR3.levels[t].float().reshape(-1, 1, 1, 1, 1)
+    state = level.sqrt() * clean + (1 - level).sqrt() * noise
+    predicted = model.denoiser(state, t, model.see(pair))
+    estimate = (state - (1 - level).sqrt() * predicted) / level.sqrt()
+    if settings["clamp"]:
+        estimate = estimate.clamp(-settings["clamp"], settings["clamp"])
+    u = estimate * model.std[:, None, None, None] + model.mean[:, None, None, None]
+    similarity = roughness = 0.0
+    for n in range(count):
+        weight = float(level[n]) if settings["weighting"] == "abar" else 1.0
+        weight *= settings["skip_above"] is None or int(t[n]) <= settings["skip_above"]
+        warped = warp(2 * pair.moving.image[n : n + 1] - 1, u[n : n + 1], padding="zeros")
+        ssim = ssim_map(2 * pair.fixed.image[n : n + 1] - 1, warped).mean()
+        similarity += weight * float(1 - ssim) / count
+        steps = [torch.diff(u[n], dim=axis).square().mean() for axis in (1, 2, 3)]
+        roughness += weight * float(sum(steps)) / 3 / count
+    assert shape == u.shape[2:]
+    return {
+        "noise": float((predicted - noise).square().mean()),
+        "similarity": similarity,
+        "smoothness": 0.1 * roughness,
+    }
+
+
+@pytest.mark.parametrize("safeguards", [
+    {}, {"clamp": 6.0}, {"weighting": "abar"}, {"skip_above": 1000},
+    {"clamp": 2.0, "weighting": "abar", "skip_above": 1990},
+])  # fmt: skip
+def test_the_loss_is_the_papers(safeguards):
+    model, pair = tiny(), pair_of()
+    settings = {**PAPER, **safeguards}
+    with torch.no_grad():
+        output = DenoisingLoss(settings)(model, pair, context())
+        wanted = by_hand(model, pair, settings)
+    found = {name: float(term) for name, term in output.terms.items()}
+    assert found == pytest.approx(wanted, rel=1e-3, abs=1e-6)
+
+
+def test_auxiliary_losses_can_be_left_out():
+    model, pair = tiny(), pair_of()
+    alone = {**PAPER, "lambda_similarity": 0.0, "lambda_smoothness": 0.0}
+    with torch.no_grad():
+        whole = DenoisingLoss(PAPER)(model, pair, context()).terms
+        terms = DenoisingLoss(alone)(model, pair, context()).terms
+    assert set(whole) == {"noise", "similarity", "smoothness"} and set(terms) == {"noise"}
+    assert torch.equal(terms["noise"], whole["noise"])
+
+
+def test_without_phi0_the_clean_field_is_zero():
+    model, pair = tiny(), pair_of()
+    still = Pair(pair.fixed, pair.moving, torch.zeros_like(pair.field))
+    bare = Pair(pair.fixed, pair.moving)
+    with torch.no_grad():
+        one, other = (DenoisingLoss(PAPER)(model, p, context()).terms for p in (still, bare))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    (stage,) = recipe({**DIFFUSEREG["paper"], "training": {**PAPER, "fields": None}})
+    assert stage.needs == ()
+    assert recipe(DIFFUSEREG["paper"])[0].needs == ("fields",)
+
+
+def test_the_clean_error_and_the_noise_error_make_up_that_of_the_velocity():
+    model, pair = tiny("velocity"), pair_of()
+    settings = {**PAPER, "lambda_clean": 1.0, "lambda_similarity": 0.0, "lambda_smoothness": 0.0}
+    with torch.no_grad():
+        terms = DenoisingLoss(settings)(model, pair, context()).terms
+        random = context().generator
+        t = DenoisingLoss(settings).steps(2, random)
+        clean = model.grid(SHAPE).normalised(pair.field)
+        noise = torch.randn(clean.shape, generator=random)
+        answer = model.denoiser(add_noise(SR3, clean, noise, t), t, model.see(pair))
+    level = SR3.levels[t].float().reshape(-1, 1, 1, 1, 1)
+    velocity = level.sqrt() * noise - (1 - level).sqrt() * clean
+    wanted = float((answer - velocity).square().mean())
+    assert float(terms["noise"] + terms["clean"]) == pytest.approx(wanted, rel=1e-4)
+
+
+@pytest.mark.parametrize(("predicts", "amplified"), [("noise", True), ("velocity", False)])
+def test_the_last_step_amplifies_errors_of_the_noise_151_times(predicts, amplified):
+    """What the safeguards are for: the estimate of an untrained network at the noisiest level."""
+    model, pair, t = tiny(predicts), pair_of(), torch.tensor([1999])
+    with torch.no_grad():
+        found = model.estimate(torch.randn(2, 3, *SHAPE), t, model.see(pair)).clean
+        settings = {**PAPER, "focus": 1.0, "high": 1999, "clamp": 3.0}
+        shown = DenoisingLoss(settings)(model, pair, context()).prediction.displacement
+    assert (found.abs().max() > 50) == amplified
+    assert 1 / SR3.level(1999) ** 0.5 == pytest.approx(151, abs=0.5)
+    bound = 3.0 * model.std + model.mean.abs()
+    assert (shown.abs().amax((0, 2, 3, 4)) <= bound + 1e-4).all()
+
+
+def test_steps_are_uniform_or_partly_where_only_the_images_help():
+    random = torch.Generator().manual_seed(0)
+    plain = DenoisingLoss(PAPER).steps(20_000, random)
+    focused = DenoisingLoss({**PAPER, "focus": 0.5, "high": 1500}).steps(20_000, random)
+    assert plain.dtype == torch.int64 and int(plain.min()) >= 0 and int(plain.max()) <= 1999
+    shares = torch.histc(plain.float(), 4, 0, 2000) / 20_000
+    assert torch.allclose(shares, torch.full((4,), 0.25), atol=0.015)
+    assert float((focused >= 1500).float().mean()) == pytest.approx(0.5 + 0.5 * 0.25, abs=0.015)
+
+
+def test_smoothness_in_millimetres():
+    model, pair = tiny(), pair_of()
+    with torch.no_grad():
+        output = DenoisingLoss({**PAPER, "units": "mm"})(model, pair, context())
+    wanted = 0.1 * diffusion(output.prediction.displacement, (6.0, 2.0, 2.0))
+    assert float(output.terms["smoothness"]) == pytest.approx(float(wanted), rel=1e-4)
+
+
+@pytest.mark.parametrize("wrong", [{"units": "cm"}, {"weighting": "t"}, {"padding": "mirror"}])
+def test_a_wrong_word_is_a_usage_error(wrong):
+    with pytest.raises(UsageError):
+        DenoisingLoss({**PAPER, **wrong})
+
+
+# -- sampling ----------------------------------------------------------------------------------
+
+
+def test_the_last_preview_is_the_answer_and_shapes_fit():
+    model, pair = tiny("velocity", **COARSE), pair_of((7, 18, 24))
+    options = DiffuseRegOptions(steps=4, previews=1)
+    with torch.no_grad():
+        answer = model(pair, options, context())
+    frames = answer.extras["Previews"].tensor
+    assert frames.shape == (2, 4, 3, 7, 18, 24)
+    assert torch.equal(frames[:, -1], answer.displacement)
+
+
+def test_a_start_of_no_noise_answers_as_the_start():
+    """At level 0 the state is the clean field but for its noise of 0.001 SD."""
+    model, pair = tiny("velocity", zero_output=True), pair_of()
+    options = DiffuseRegOptions(steps=2000, warm="a field", warm_level=0)
+    with torch.no_grad():
+        answer = model(pair, options, context())
+    assert torch.allclose(answer.displacement, pair.field, atol=0.02)
+
+
+def test_the_seed_decides_the_sample():
+    model, pair = tiny("velocity"), pair_of()
+    with torch.no_grad():
+        fields = [
+            model(pair, DiffuseRegOptions(steps=3), context(seed)).displacement
+            for seed in (1, 1, 2)
+        ]
+    assert torch.equal(fields[0], fields[1]) and not torch.allclose(fields[0], fields[2])
+
+
+# -- presets and training ----------------------------------------------------------------------
+
+
+def test_the_paper_preset_has_the_papers_settings():
+    preset = DIFFUSEREG["paper"]
+    network, training = preset["network"], preset["training"]
+    assert next(iter(DIFFUSEREG)) == "paper"
+    assert (network["width"], network["predicts"], network["scale"]) == (120, "noise", (1, 1, 1))
+    assert network["time_in_blocks"] and network["mask"]
+    off = ("streams", "images", "zero_output", "legacy_merging", "checkpointing")
+    assert not any(network[name] for name in off)
+    assert (training["lambda_noise"], training["lambda_similarity"]) == (1.0, 1.0)
+    assert (training["lambda_smoothness"], training["lambda_clean"], training["focus"]) == (
+        0.1,
+        0,
+        0,
+    )
+    assert (training["clamp"], training["weighting"], training["skip_above"]) == (
+        None,
+        "none",
+        None,
+    )
+    assert (training["fields"], training["batch"], training["steps"]) == ("vtn", 1, 120_000)
+    assert training["ema"] is None and not training["both_directions"]
+    assert training["augment"] == {"flip": ("x", "y"), "transpose": 0.5}
+    options = DiffuseRegOptions(**preset["options"])
+    assert (options.sampler, options.steps, options.clamp) == ("ancestral", None, None)
+    (stage,) = recipe(preset)
+    (optimiser,) = stage.optimisers
+    assert (optimiser.kind, optimiser.lr, optimiser.arguments) == (
+        "AdamW", 1e-4, {"weight_decay": 1e-4},
+    )  # fmt: skip
+    assert (optimiser.schedule.kind, optimiser.clip_norm) == ("cosine", None)
+    from regtool.engine.training.schedule import factor
+
+    assert 1e-4 * factor(optimiser.schedule, 120_000, 120_000) == pytest.approx(1e-6)
+
+
+@pytest.mark.parametrize("name", list(DIFFUSEREG))
+def test_every_preset_is_complete(name):
+    preset = DIFFUSEREG[name]
+    model = build({**preset, "network": {**preset["network"], **TINY}})
+    (stage,) = recipe(preset)
+    DiffuseRegOptions(**preset.get("options", {}))
+    sizes = preset["preparation"]["size"]
+    assert model.denoiser.multiple <= sizes and stage.steps > 0
+    assert math.prod(model.denoiser.scale) in (1, 4)
+
+
+def test_overfits_one_pair():
+    """The errors of noise and clean field fall below 0.55, and a sample is nearer than none."""
+    torch.manual_seed(0)
+    settings = {**PAPER, "lambda_similarity": 0.0, "lambda_smoothness": 0.0, "lambda_clean": 1.0}
+    pair = pair_of((6, 8, 8), batch=1)
+    pair.field = 3 * pair.field
+    model = tiny("velocity", streams=True, images=True, zero_output=True)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    loss, losses = DenoisingLoss(settings), []
+    model.train()
+    for step in range(60):
+        total = sum(loss(model, pair, context(step)).terms.values())
+        optimiser.zero_grad()
+        total.backward()
+        optimiser.step()
+        losses.append(float(total.detach()))
+    assert sum(losses[-10:]) < 0.55 * sum(losses[:10])
+    with torch.no_grad():
+        u = model.eval()(pair, DiffuseRegOptions(steps=10), context(99)).displacement
+    scale = model.std[:, None, None, None]
+    apart, whole = (float((x / scale).square().mean()) for x in (u - pair.field, pair.field))
+    assert apart < 0.75 * whole
