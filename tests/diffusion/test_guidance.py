@@ -26,7 +26,7 @@ from regtool.api.diffusion import (
     Step,
     sample,
 )
-from regtool.api.spatial import gaussian, jacobian_determinant, warp_labels
+from regtool.api.spatial import gaussian, jacobian_determinant, resize_image, warp_labels
 from regtool.data.phantoms import make
 from regtool.spatial.jacobian import folds
 
@@ -170,6 +170,27 @@ def test_a_small_quadratic_pull_is_the_textbook_shift_of_the_noise(case):
     shift = -(level**0.5) * (guided - z.detach()) / (1 - level) ** 0.5
     wanted = scale * (1 - level) ** 0.5 * level**0.5 * slope
     assert float((shift - wanted).norm() / wanted.norm()) < 0.02
+
+
+class Coarse(FieldScale):
+    """Fields on a grid of every second voxel along x."""
+
+    pitch = (1.0, 2.0)  # type: ignore[assignment]
+
+    def voxels(self, z: torch.Tensor) -> torch.Tensor:
+        return resize_image(super().voxels(z), (z.shape[2], 2 * z.shape[3] - 1))
+
+
+def test_smoothness_is_that_of_the_displacement_where_fields_are_coarser():
+    torch.manual_seed(0)
+    z = gaussian(torch.randn(1, 2, 48, 48), 4.0).requires_grad_()
+    field, energy, t = Coarse.of([0.0, 0.0], [1.0, 2.0]), Smoothness(1e-2), 400
+    (slope,) = torch.autograd.grad(energy.scale * energy.value(field.voxels(z)).sum(), z)
+    z = z.detach()
+    moved = Steering({"smooth": energy}, field)(Step(0, 1, t, 0, SR3.level(t), z, z))
+    wanted = -(1 - SR3.level(t)) * slope
+    inside = (..., slice(4, -4), slice(4, -4))
+    assert float((moved - z - wanted)[inside].norm() / wanted[inside].norm()) < 0.1
 
 
 def test_values_are_energies_without_their_scale(case):

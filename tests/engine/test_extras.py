@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import nibabel as nib
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from regtool.engine.extras import Extras
+from regtool.engine.extras import Extras, read_state
 from regtool.engine.request import Inputs
 from regtool.imaging.animation import write_animation
 from regtool.imaging.resample import resample
@@ -81,6 +83,21 @@ def test_a_trajectory_is_the_moving_image_through_its_own_fields(tmp_path, shape
     assert np.array_equal(whole, alone)
     still, _ = read_field(tmp_path / fields[0])
     assert not still.any() and np.abs(whole).max() > 1
+
+
+def test_tables_and_states_become_files(tmp_path):
+    _, _, extras = case((30, 40), False)
+    rows = torch.tensor([[1, 0.1234567890, math.nan], [2000, -1e-9, math.inf]])
+    extras.extras.clear()
+    extras.extras["Scores"] = Extra(rows, "table", columns=("step", "loss", "rest"))
+    state = torch.randn(1, 2, 5, 5, dtype=torch.float64).transpose(2, 3)
+    extras.extras["State"] = Extra(state, "state", facts={"number": 7, "name": "a"})
+    with Outputs(tmp_path / "a_", []) as outputs:
+        extras.write(outputs)
+    lines = (tmp_path / "a_Scores.csv").read_text("utf-8").splitlines()
+    assert lines == ["step,loss,rest", "1,0.1234568,", "2000,-1e-09,"]
+    found, facts = read_state(tmp_path / "a_State.safetensors")
+    assert torch.equal(found, state) and facts == {"number": 7, "name": "a"}
 
 
 def test_images_of_slices_are_stacked_on_the_networks_grid(tmp_path):
