@@ -18,7 +18,7 @@ from regtool.data.phantoms import make
 from regtool.engine.extras import read_state
 from regtool.engine.register import Registration, run
 from regtool.engine.request import Request
-from regtool.errors import InputError, PluginError, UsageError
+from regtool.errors import InputError, Interrupted, PluginError, UsageError
 from regtool.imaging.transforms import read_field, write_field
 from regtool.imaging.volume import Volume
 from regtool.plugins.exchange import Context, Pair, Prediction, Sample
@@ -269,7 +269,7 @@ def test_a_label_that_is_not_there_is_refused(images):
         registered(images, direction=(1.0, 0.0), direction_in=9, **labelled(images))
 
 
-def test_slices_are_sampled_together_and_watched_as_one(images, tmp_path):
+def test_slices_are_sampled_together_and_watched_as_one(images, tmp_path, monkeypatch):
     grid = Grid((40, 36, 3), (2.0, 2.0, 8.0), tuple(np.eye(3).ravel()), (0.0, 0.0, 0.0))
     volumes = {
         name: Volume(np.stack([images[name].array[10:46, 8 + k : 48 + k] for k in range(3)]), grid)
@@ -281,6 +281,10 @@ def test_slices_are_sampled_together_and_watched_as_one(images, tmp_path):
     apart = np.asarray(nib.load(tmp_path / "r_Deviation.nii.gz").dataobj)
     assert apart.shape == (40, 36, 3) and (apart > 0).all()
     assert done.record["sampling"]["samples"][0]["steps"] == 10
+    monkeypatch.setattr("regtool.engine.registrar.SLICES_AT_ONCE", 2)
+    with pytest.raises(Interrupted, match="before all slices had their turn"):
+        registered(volumes, slices="z", asking=Asking(3))
+    assert registered(volumes, slices="z", asking=Asking(14)).record["stopped_at"] > 0
 
 
 def test_previews_reach_whoever_watches_and_may_end_the_sampling():
