@@ -35,6 +35,7 @@ from regtool.api import Context, Pair, Sample
 from regtool.engine.training.settings import apply_overrides, plain
 from regtool.spatial.warp import pull_displaced
 from regtool_diffusereg import loss
+from regtool_diffusereg import model as networks
 from regtool_diffusereg.field import FieldGrid
 from regtool_diffusereg.model import DiffuseReg, build
 from regtool_diffusereg.presets import DIFFUSEREG
@@ -115,19 +116,24 @@ def training(preset: Mapping[str, Any], batch: int, again: bool, half: bool) -> 
 
 def sampling(preset: Mapping[str, Any], batch: int, half: bool) -> dict[str, float]:
     """GiB of looking at a pair and one step of sampling."""
-    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad(), torch.random.fork_rng(devices=[]):
+    with (
+        FakeTensorMode(allow_non_fake_inputs=True),
+        torch.no_grad(),
+        torch.random.fork_rng(devices=[]),
+    ):
         model, shape = faked(preset, False)
         pair = pair_of(shape, batch)
         live = Live()
         live.add([*model.parameters(), *model.buffers()])
         with live, torch.autocast("cpu", torch.bfloat16, enabled=half):
             seen = model.see(pair)
-            state = torch.empty(batch, 3, *model.grid(shape).size)
-            model.estimate(state, torch.zeros(1, dtype=torch.int64), seen)
+            grid = model.grid(shape)
+            state = torch.empty(batch, 3, *grid.size)
+            model.estimate(state, torch.zeros(1, dtype=torch.int64), seen, grid)
     return {"peak": live.peak / 2**30}
 
 
-def _warp(image: Tensor, displacement: Tensor, padding: str) -> Tensor:
+def _warp(image: Tensor, displacement: Tensor, padding: str = "border") -> Tensor:
     return pull_displaced(image, displacement, padding)  # type: ignore[arg-type]
 
 
@@ -145,7 +151,8 @@ def main() -> None:
     parser.add_argument("--reserve", type=float, default=0.0, help="part added to every figure")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    loss.warp = _warp  # type: ignore[attr-defined]  # without looking whether the field is zero
+    for module in (loss, networks):  # without looking whether the field is zero
+        module.warp = _warp  # type: ignore[attr-defined]
     preset = apply_overrides(plain(DIFFUSEREG[options.preset]), options.set)
     rows: list[dict[str, Any]] = []
     for half in (False, True):

@@ -11,12 +11,19 @@ from torch import Tensor, nn
 from regtool.api import UsageError
 from regtool.api.diffusion import add_noise
 from regtool.api.losses import ssim_loss
+from regtool.api.spatial import gaussian
 from regtool.api.train import Context, Pair, Prediction, StepOutput, diffusion, mse, warp
 from regtool_diffusereg.model import SCHEDULE, DiffuseReg
 
 WEIGHTINGS = ("none", "abar")
 UNITS = ("voxels", "mm")
 PADDINGS = ("zeros", "border")
+
+LEAST = 300
+"""Step below which a spoilt field is not shown: there the state is nearly all of the estimate."""
+
+WIDE, WRONG = 3.0, 0.4
+"""Width in voxels and largest SD of the errors of spoilt fields."""
 
 
 class DenoisingLoss:
@@ -33,9 +40,11 @@ class DenoisingLoss:
 
     The rest helps short trainings, all off in the preset ``paper``: ``lambda_clean`` weights the
     mean squared error of the clean estimate, in SD; ``focus`` is the share of examples whose step
-    is at least ``high``, where only the images tell what the field is; ``units`` ``mm`` takes the
-    smoothness of the field in millimetres; ``padding`` ``border`` repeats the image's edge instead
-    of grey.
+    is at least ``high``, where only the images tell what the field is; ``imperfect`` the share
+    whose state is that of a part of the field with smooth errors, as a sampling has it after its
+    first steps, while the clean field stays the goal (they have no noise error); ``units`` ``mm``
+    takes the smoothness of the field in millimetres; ``padding`` ``border`` repeats the image's
+    edge instead of grey.
     """
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
@@ -48,6 +57,7 @@ class DenoisingLoss:
         self.clamp = settings["clamp"]
         self.skip_above = settings["skip_above"]
         self.focus, self.high = float(settings["focus"]), int(settings["high"])
+        self.imperfect = float(settings["imperfect"])
 
     def __call__(self, module: nn.Module, pair: Pair, context: Context) -> StepOutput:
         """The terms for one batch of images (B, 1, *S) in [0, 1]."""
@@ -58,12 +68,18 @@ class DenoisingLoss:
         if u is None:
             u = pair.fixed.image.new_zeros(len(pair.fixed.image), len(shape), *shape)
         clean = grid.normalised(u)
-        t = self.steps(len(clean), context.generator)
-        noise = torch.randn(clean.shape, generator=context.generator, device=clean.device)
-        found = module.estimate(add_noise(SCHEDULE, clean, noise, t), t, module.see(pair))
+        random = context.generator
+        t = self.steps(len(clean), random)
+        noise = torch.randn(clean.shape, generator=random, device=clean.device)
+        begun, perfect = clean, torch.ones(len(clean), device=clean.device)
+        if self.imperfect > 0:
+            begun, perfect = spoilt(clean, self.imperfect, random)
+            t = torch.where(perfect > 0, t, t.clamp(min=LEAST))
+        found = module.estimate(add_noise(SCHEDULE, begun, noise, t), t, module.see(pair), grid)
         estimate = found.clean if self.clamp is None else found.clean.clamp(-self.clamp, self.clamp)
         displacement = grid.voxels(estimate)
-        terms = {"noise": self.noise * mse(found.noise, noise)}
+        errors = (found.noise - noise).square().flatten(1).mean(1) * perfect
+        terms = {"noise": self.noise * errors.sum() / perfect.sum().clamp(min=1)}
         if self.clean > 0:
             terms["clean"] = self.clean * mse(found.clean, clean)
         weights = self.weights(t)
@@ -97,6 +113,20 @@ class DenoisingLoss:
         return torch.stack(
             [ssim_loss(f[None], w[None]) for f, w in zip(fixed, warped, strict=True)]
         )
+
+
+def spoilt(clean: Tensor, share: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Normalised fields (B, 3, *s), some of them in part and with smooth errors; 1 where not.
+
+    A spoilt field is a uniform part of the clean one, and errors of up to ``WRONG`` SD.
+    """
+    device, ones = clean.device, [1] * (clean.dim() - 1)
+    random = torch.rand((3, len(clean)), generator=generator, device=device)
+    perfect = (random[0] >= share).float()
+    errors = gaussian(torch.randn(clean.shape, generator=generator, device=device), WIDE)
+    errors = errors / errors.std().clamp(min=1e-6) * (WRONG * random[1]).reshape(-1, *ones)
+    part = clean * random[2].reshape(-1, *ones) + errors
+    return torch.where(perfect.reshape(-1, *ones) > 0, clean, part), perfect
 
 
 def _word(settings: Mapping[str, Any], name: str, known: tuple[str, ...]) -> Any:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from regtool.api import Context, Pair, Prediction
 from regtool.api.diffusion import SR3, sample_field
+from regtool.api.spatial import warp
 from regtool_diffusereg.denoiser import Denoiser, Seen
 from regtool_diffusereg.field import FieldGrid
 from regtool_diffusereg.options import DiffuseRegOptions
@@ -69,9 +70,17 @@ class DiffuseReg(nn.Module):
         images = jointly_normalised(pair.moving.image, pair.fixed.image)
         return self.denoiser.see(*(grid.complete(x) for x in images))
 
-    def estimate(self, state: Tensor, t: Tensor, seen: Seen) -> Estimate:
-        """Noise and clean field for states (B, 3, *s) at steps ``t`` (B,) or (1,) int64."""
-        answer = self.denoiser(state, t, seen)
+    def estimate(self, state: Tensor, t: Tensor, seen: Seen, grid: FieldGrid) -> Estimate:
+        """Noise and clean field for states (B, 3, *s) at steps ``t`` (B,) or (1,) int64.
+
+        ``seen`` and ``grid`` are those of the pair.
+        """
+        warped = None
+        if self.denoiser.warped:
+            with torch.no_grad():
+                u = grid.everywhere(grid.guess(state.float(), t, SCHEDULE))
+                warped = warp(seen.moving, u)
+        answer = self.denoiser(state, t, seen, warped)
         level = SCHEDULE.levels.to(t.device)[t].reshape(-1, 1, 1, 1, 1)
         signal, spread = level.sqrt().float(), (1 - level).sqrt().float()
         if self.predicts == "noise":
@@ -84,7 +93,7 @@ class DiffuseReg(nn.Module):
         grid, seen = self.grid(shape[2:]), self.see(pair)
 
         def denoiser(state: Tensor, t: Tensor) -> Tensor:
-            return self.estimate(state, t, seen).noise
+            return self.estimate(state, t, seen, grid).noise
 
         size = (shape[0], len(grid.size), *grid.size)
         return sample_field(denoiser, SCHEDULE, grid, size, pair, options, context)

@@ -17,6 +17,7 @@ _DENOISER: dict[str, Any] = {
     "scale": (1, 1, 1),
     "streams": False,
     "images": False,
+    "warped": False,
     "zero_output": False,
     "predicts": "noise",
     "statistics": None,
@@ -36,6 +37,7 @@ _PUBLISHED: dict[str, Any] = {
     "skip_above": None,
     "focus": 0.0,
     "high": 0,
+    "imperfect": 0.0,
     "lr": 1e-4,
     "weight_decay": 1e-4,
     "clip": None,
@@ -56,6 +58,7 @@ _FIXED: dict[str, Any] = {
 _TELLS_APART: dict[str, Any] = {
     "streams": True,
     "images": True,
+    "warped": True,
     "zero_output": True,
     "predicts": "velocity",
 }
@@ -71,6 +74,7 @@ _SHORT: dict[str, Any] = {
     "padding": "border",
     "focus": 0.5,
     "high": 1400,
+    "imperfect": 0.25,
     "clip": 1.0,
     "schedule": cosine(100),
     "augment": augmentation(),
@@ -107,10 +111,11 @@ DIFFUSEREG: dict[str, dict[str, Any]] = {
         "training": {
             **_SHORT,
             "fields_options": {"preset": "default"},
-            "steps": 2_000,
+            "lambda_similarity": 2.0,
+            "steps": 3_000,
             "batch": 4,
-            "lr": 1e-3,
-            "ema": 0.99,
+            "lr": 1.5e-3,
+            "ema": 0.995,
         },
     },
 }

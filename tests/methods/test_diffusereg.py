@@ -15,7 +15,7 @@ from regtool.losses.smoothness import diffusion
 from regtool.losses.ssim import ssim_map
 from regtool.spatial.warp import warp
 from regtool_diffusereg.field import FieldGrid
-from regtool_diffusereg.loss import DenoisingLoss
+from regtool_diffusereg.loss import DenoisingLoss, spoilt
 from regtool_diffusereg.model import DiffuseReg, build, jointly_normalised
 from regtool_diffusereg.options import DiffuseRegOptions
 from regtool_diffusereg.presets import DIFFUSEREG
@@ -89,7 +89,7 @@ def test_noise_and_clean_field_belong_to_the_state(predicts):
     model, pair = tiny(predicts), pair_of()
     state, t = torch.randn(2, 3, *SHAPE), torch.tensor([30, 1700])
     with torch.no_grad():
-        found = model.estimate(state, t, model.see(pair))
+        found = model.estimate(state, t, model.see(pair), model.grid(SHAPE))
         answer = model.denoiser(state, t, model.see(pair))
     level = SR3.levels[t].float().reshape(-1, 1, 1, 1, 1)
     again = level.sqrt() * found.clean + (1 - level).sqrt() * found.noise
@@ -101,6 +101,48 @@ def test_noise_and_clean_field_belong_to_the_state(predicts):
         assert torch.allclose(velocity, answer, atol=1e-4)
     with pytest.raises(ValueError, match="noise or velocity"):
         tiny("clean")
+
+
+@pytest.mark.parametrize("t", [0, 500, 1000, 1400])
+def test_a_state_gives_its_smooth_field_away(t):
+    """By smoothing and a factor; no other factor is nearer."""
+    shape = (24, 32, 32)
+    grid = FieldGrid((0.0,) * 3, (1.0,) * 3, shape, (2, 2, 2), (1, 1, 1))
+    axes = torch.meshgrid(*[torch.linspace(-3, 3, n) for n in shape], indexing="ij")
+    clean = torch.stack([axes[0].sin(), axes[1].cos(), (axes[1] * axes[2] / 3).sin()])[None]
+    clean = clean / clean.std()
+    drawn = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+    when = torch.tensor([t])
+    guess = grid.guess(add_noise(SR3, clean, drawn, when), when, SR3)
+
+    def error(factor: float) -> float:
+        inner = (factor * guess - clean)[..., 4:-4, 4:-4, 4:-4]
+        return float(inner.square().mean())
+
+    assert error(1.0) < (0.1 if t <= 1000 else 0.4)
+    # The smoothing takes a little of the field itself, which the factor does not know.
+    assert error(1.0) < min(error(0.8), error(1.25))
+
+
+def test_the_network_may_see_the_moving_image_as_the_state_warps_it():
+    """At level 0 the state is the field, so what is shown is nearly the warped image."""
+    model, pair = tiny("velocity", **COARSE, warped=True), pair_of((8, 16, 24))
+    shown: list[Tensor] = []
+    model.denoiser.register_forward_pre_hook(lambda module, given: shown.append(given[3]))
+    grid = model.grid((8, 16, 24))
+    wide = functional.avg_pool3d(functional.pad(pair.field, [6] * 6, mode="replicate"), 13, 1)
+    clean, t = grid.normalised(wide), torch.tensor([0])
+    with torch.no_grad():
+        seen = model.see(pair)
+        both = model.estimate(add_noise(SR3, clean, torch.zeros_like(clean), t), t, seen, grid)
+        moving, _ = jointly_normalised(pair.moving.image, pair.fixed.image)
+    apart = [(x - warp(moving, wide)).square().mean() for x in (shown[0], moving)]
+    assert apart[0] < 0.05 * apart[1]
+    alone = Pair(*(Sample(s.image[:1], s.spacing) for s in (pair.fixed, pair.moving)))
+    with torch.no_grad():
+        one = model.estimate(clean[:1], t, model.see(alone), grid).clean
+        two = model.estimate(clean, t, seen, grid).clean
+    assert torch.allclose(one[0], two[0], atol=1e-4) and torch.isfinite(both.clean).all()
 
 
 def test_statistics_come_from_the_preset_the_data_or_the_weights():
@@ -209,7 +251,8 @@ def test_the_last_step_amplifies_errors_of_the_noise_151_times(predicts, amplifi
     """What the safeguards are for: the estimate of an untrained network at the noisiest level."""
     model, pair, t = tiny(predicts), pair_of(), torch.tensor([1999])
     with torch.no_grad():
-        found = model.estimate(torch.randn(2, 3, *SHAPE), t, model.see(pair)).clean
+        drawn = torch.randn(2, 3, *SHAPE)
+        found = model.estimate(drawn, t, model.see(pair), model.grid(SHAPE)).clean
         settings = {**PAPER, "focus": 1.0, "high": 1999, "clamp": 3.0}
         shown = DenoisingLoss(settings)(model, pair, context()).prediction.displacement
     assert (found.abs().max() > 50) == amplified
@@ -226,6 +269,33 @@ def test_steps_are_uniform_or_partly_where_only_the_images_help():
     shares = torch.histc(plain.float(), 4, 0, 2000) / 20_000
     assert torch.allclose(shares, torch.full((4,), 0.25), atol=0.015)
     assert float((focused >= 1500).float().mean()) == pytest.approx(0.5 + 0.5 * 0.25, abs=0.015)
+
+
+def test_spoilt_fields_are_parts_of_the_clean_one_with_smooth_errors():
+    clean = 5 * torch.ones(400, 3, 4, 4, 4)
+    begun, perfect = spoilt(clean, 0.25, torch.Generator().manual_seed(0))
+    share = float(1 - perfect.mean())
+    assert share == pytest.approx(0.25, abs=0.05)
+    assert torch.equal(begun[perfect > 0], clean[perfect > 0])
+    parts = begun[perfect == 0].mean((1, 2, 3, 4)) / 5
+    assert -0.2 < float(parts.min()) < 0.1 and 0.9 < float(parts.max()) < 1.2
+
+
+def test_a_spoilt_state_has_the_clean_field_for_its_goal_and_no_noise_error():
+    model, pair = tiny("velocity", zero_output=True), pair_of()
+    settings = {**PAPER, "lambda_clean": 1.0, "imperfect": 1.0}
+    with torch.no_grad():
+        terms = DenoisingLoss(settings)(model, pair, context()).terms
+        random = context().generator
+        t = DenoisingLoss(settings).steps(2, random).clamp(min=300)
+        clean = model.grid(SHAPE).normalised(pair.field)
+        noise = torch.randn(clean.shape, generator=random)
+        begun, _ = spoilt(clean, 1.0, random)
+        # The network answers zero: the estimate is the state times the signal.
+        level = SR3.levels[t].float().reshape(-1, 1, 1, 1, 1)
+        found = level.sqrt() * add_noise(SR3, begun, noise, t)
+    assert terms["noise"] == 0
+    assert float(terms["clean"]) == pytest.approx(float((found - clean).square().mean()), rel=1e-4)
 
 
 def test_smoothness_in_millimetres():
@@ -283,9 +353,10 @@ def test_the_paper_preset_has_the_papers_settings():
     assert next(iter(DIFFUSEREG)) == "paper"
     assert (network["width"], network["predicts"], network["scale"]) == (120, "noise", (1, 1, 1))
     assert network["time_in_blocks"] and network["mask"]
-    off = ("streams", "images", "zero_output", "legacy_merging", "checkpointing")
+    off = ("streams", "images", "warped", "zero_output", "legacy_merging", "checkpointing")
     assert not any(network[name] for name in off)
     assert (training["lambda_noise"], training["lambda_similarity"]) == (1.0, 1.0)
+    assert training["imperfect"] == 0
     assert (training["lambda_smoothness"], training["lambda_clean"], training["focus"]) == (
         0.1,
         0,

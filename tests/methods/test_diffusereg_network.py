@@ -66,6 +66,7 @@ def test_what_the_switches_cost():
     assert count(tiny(streams=True)) == whole + 2 * F * (1 + 2 + 4 + 8)
     # Two more channels in the patch embedding, and in one residual block with its shortcut.
     assert count(tiny(images=True)) == whole + 2 * F * (8 + 27 + 1)
+    assert count(tiny(images=True, warped=True)) == whole + 3 * F * (8 + 27 + 1)
     assert count(tiny(mask=False)) == count(tiny(legacy_merging=True)) == whole
 
 
