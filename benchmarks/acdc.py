@@ -9,7 +9,8 @@ image's own grid: RV cavity (1), myocardium (2), LV cavity (3), their mean, and 
 regions that DiffuseMorph, FSDiffReg and DiffuseReg report (LV cavity, myocardium, the two together,
 RV cavity, whole heart). "slices" is the mean Dice of LV cavity and myocardium on every slice where
 both images show both, over all such slices of all patients; "middle" takes the middle one of these
-slices of each patient (LDM-Morph's test has one a patient).
+slices of each patient (LDM-Morph's test has one a patient). Every method after the first is
+compared with the first: difference of the mean Dice, and p of Wilcoxon's paired test over patients.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import regtool
 from regtool.data.readers import open_data
 from regtool.imaging.reading import read_labels
 from regtool.metrics.dice import dice, dice_groups
+from regtool.metrics.statistics import paired_test
 
 REGIONS = {"LV": (3,), "Myo": (2,), "LV+Myo": (2, 3), "RV": (1,), "heart": (1, 2, 3)}
 
@@ -104,11 +106,18 @@ def main() -> None:
     pairs = [p for p in open_data(f"acdc:{given.folder}") if p.split == given.split]
     options = {"threads": given.threads, "settings": given.set}
     rows, table = [], []
+    first: list[float] = []
     for method in given.methods:
         own = [measure(pair, method, options) for pair in pairs[: given.limit]]
         rows += own
-        table.append(summary(own))
-        s = table[-1]
+        s = summary(own)
+        table.append(s)
+        scores = [row["after_mean"] for row in own]
+        first = first or scores
+        test = None if first is scores else paired_test(scores, first)
+        if test is not None:
+            p = 1.0 if test.p is None else test.p  # None: no pair differs
+            s |= {"to_first": s["after_mean"] - table[0]["after_mean"], "p": p}
         print(
             f"{method:32s} n={s['pairs']:3d}  Dice {s['before_mean']:.3f} -> "
             f"{s['after_mean']:.3f} ({s['after_mean_sd']:.3f})  RV {s['after_RV']:.3f} "
@@ -116,7 +125,8 @@ def main() -> None:
             f"slices {s['before_slices']:.3f} -> {s['after_slices']:.3f} (n={s['slices']})  "
             f"middle {s['before_middle']:.3f} -> {s['after_middle']:.3f}  "
             f"folds {s['folds_percent']:.3f} %  SD log J {s['sd_log_j']:.3f}  "
-            f"network {s['network_seconds']:.2f} s  all {s['seconds']:.2f} s",
+            f"network {s['network_seconds']:.2f} s  all {s['seconds']:.2f} s"
+            + (f"  to the first {s['to_first']:+.4f} (p {s['p']:.3f})" if test else ""),
             flush=True,
         )
     if given.csv:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from regtool.api import Method, Paper, hookimpl
+from regtool.api import Method, Paper, WeightsRef, hookimpl
 from regtool_fsdiffreg.presets import FSDIFFREG
 
 
@@ -29,4 +29,14 @@ def regtool_method() -> Method:
         recipe="regtool_fsdiffreg.recipe:recipe",
         capabilities=frozenset({"batches"}),
         presets=FSDIFFREG,
+        weights=(
+            WeightsRef(
+                name="fsdiffreg-acdc-3d",
+                ndim=3,
+                anatomy="heart (short axis)",
+                modality="cine MR",
+                licence="CC-BY-NC-SA-4.0",
+                sha256="b5c1f3cf2bf2af47ce466363138ced75c538a1fb58f0ee24b83b93fe1867a5d2",
+            ),
+        ),
     )
