@@ -33,7 +33,7 @@ ENOUGH: dict[str, dict[str, Any]] = {
     "voxelmorph-diff": {"passes": 8},
 }
 """Options with which a method finds a shift of a few voxels."""
-HEARTS_ONLY = {"diffusemorph": 3}
+HEARTS_ONLY = {"diffusemorph": 3, "fsdiffreg": 3}
 """Weights of this dimension know hearts and do not follow a shifted ellipsoid (their card says so);
 the direction of what such a network learns is tested in tests/methods."""
 
