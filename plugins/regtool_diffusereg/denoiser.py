@@ -41,8 +41,8 @@ class Denoiser(nn.Module):
     Not in the paper: ``scale``, voxels of the images for each voxel of the field along each axis;
     ``streams``, learned vectors that tell moving from fixed tokens (without them the network's
     answer is the same for exchanged images); ``images``, both images beside the field at the input;
-    ``warped``, the moving image there as well, as the state warps it; ``zero_output``, a last layer
-    that starts at zero.
+    ``guess``, there as well a first guess of the field and the moving image as it warps it;
+    ``zero_output``, a last layer that starts at zero.
     """
 
     def __init__(
@@ -58,12 +58,12 @@ class Denoiser(nn.Module):
         scale: Sequence[int] = (1, 1, 1),
         streams: bool = False,
         images: bool = False,
-        warped: bool = False,
+        guess: bool = False,
         zero_output: bool = False,
     ) -> None:
         super().__init__()
         self.scale, size = tuple(scale), tuple(window)
-        inputs = AXES + (2 * images + warped) * math.prod(self.scale)
+        inputs = AXES * (1 + guess) + (2 * images + guess) * math.prod(self.scale)
         patch = tuple(2 * s for s in self.scale)
         common = {"legacy": legacy_merging, "checkpointing": checkpointing}
         self.images = ImageEncoder(1, width, heads, size, patch, **common)  # type: ignore[arg-type]
@@ -76,7 +76,7 @@ class Denoiser(nn.Module):
         self.streams: nn.ParameterList | None = None
         if streams:
             self.streams = nn.ParameterList(torch.randn(2, channels) for channels in widths)
-        self.beside, self.warped = images, warped
+        self.beside, self.guess = images, guess
         time = width if time_in_blocks else None
         self.decoder = Decoder(inputs, width, AXES, time, checkpointing)
         if zero_output:
@@ -105,18 +105,27 @@ class Denoiser(nn.Module):
         beside = torch.cat([_unshuffled(x, self.scale) for x in (moving, fixed)], 1)
         return Seen(found, beside if self.beside else None, moving)
 
-    def forward(self, state: Tensor, t: Tensor, seen: Seen, warped: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        state: Tensor,
+        t: Tensor,
+        seen: Seen,
+        guess: Tensor | None = None,
+        warped: Tensor | None = None,
+    ) -> Tensor:
         """The network's answer (B, 3, *s) float32 to noisy fields (B, 3, *s) at steps ``t``.
 
-        ``t`` (B,) or (1,) int64; ``s`` is the images' size over ``scale``. ``warped`` (B, 1, *S):
-        the moving image as the state warps it, for a network that asks for it.
+        ``t`` (B,) or (1,) int64; ``s`` is the images' size over ``scale``. ``guess`` (B, 3, *s) of
+        the field and ``warped`` (B, 1, *S), the moving image by it, for a network that asks.
         """
         time = self.time(t.expand(len(state)))
+        shown = [state]
         if seen.beside is not None:
-            state = torch.cat([state, seen.beside], 1)
-        if self.warped:
-            assert warped is not None
-            state = torch.cat([state, _unshuffled(warped, self.scale)], 1)
+            shown.append(seen.beside)
+        if self.guess:
+            assert guess is not None and warped is not None
+            shown += [guess, _unshuffled(warped, self.scale)]
+        state = torch.cat(shown, 1)
         maps = self.field(state, [layer(time) for layer in self.tokens], seen.streams)
         return self.decoder(state, maps, time)
 

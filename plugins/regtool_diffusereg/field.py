@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from regtool.api.diffusion import FieldScale, NoiseSchedule
+from regtool.api.diffusion import FieldScale
 from regtool.api.nn import pad_to_multiple
-from regtool.api.spatial import gaussian, resize_image
-
-SMOOTH, THIN = 2.0, 20
-"""SD in voxels of what separates field from noise, and the size up to which an axis has half."""
+from regtool.api.spatial import resize_image
 
 
 @dataclass(frozen=True)
@@ -57,18 +53,6 @@ class FieldGrid(FieldScale):
         """The normalised field (B, ndim, *size) of a displacement (B, ndim, *shape), float32."""
         with torch.autocast(u.device.type, enabled=False):
             return super().normalised(resize_image(self.complete(u.float()), self.size))
-
-    def guess(self, state: Tensor, t: Tensor, schedule: NoiseSchedule) -> Tensor:
-        """What a state (B, ndim, *size) at steps ``t`` says of the clean field without a network.
-
-        A Gaussian leaves ``rest`` of the noise's variance and nearly all of a smooth field, so the
-        best factor is ``signal / (abar + (1 - abar) rest)`` (Wiener).
-        """
-        sigma = [SMOOTH if n > THIN else SMOOTH / 2 for n in self.size]
-        rest = math.prod(1 / max(1.0, 2 * math.sqrt(math.pi) * s) for s in sigma)
-        level = schedule.levels.to(t.device)[t].reshape(-1, *[1] * len(self.size))
-        factor = level.sqrt() / (level + (1 - level) * rest)
-        return gaussian(state, sigma) * factor[:, None].to(state)
 
     def complete(self, x: Tensor) -> Tensor:
         """``x`` (B, C, *shape) with its far edges repeated up to ``padded``."""

@@ -20,7 +20,7 @@ UNITS = ("voxels", "mm")
 PADDINGS = ("zeros", "border")
 
 LEAST = 300
-"""Step below which a spoilt field is not shown: there the state is nearly all of the estimate."""
+"""Step below which a spoilt field is not shown: there the state decides the estimate."""
 
 WIDE, WRONG = 3.0, 0.4
 """Width in voxels and largest SD of the errors of spoilt fields."""

@@ -19,9 +19,10 @@ from regtool.api.spatial import warp
 from regtool_diffusereg.denoiser import Denoiser, Seen
 from regtool_diffusereg.field import FieldGrid
 from regtool_diffusereg.options import DiffuseRegOptions
+from regtool_diffusereg.prior import SmoothPrior
 
 SCHEDULE = SR3
-PREDICTS = ("noise", "velocity")
+PREDICTS = ("noise", "residual")
 
 
 @dataclass(frozen=True)
@@ -35,9 +36,11 @@ class Estimate:
 class DiffuseReg(nn.Module):
     """The denoiser, and mean and SD (voxels) of each component of the fields it was trained on.
 
-    ``predicts``: the network's answer is the ``noise``, as published, or the ``velocity``
-    ``sqrt(abar) noise - sqrt(1 - abar) clean`` (Salimans and Ho, ICLR 2022), from which both noise
-    and clean field follow without amplified errors at any step.
+    ``predicts``: the network's answer is the ``noise``, as published, or the ``residual``: how far
+    the clean field lies from what a smooth prior guesses of it, in units of the SD that the prior
+    expects (the preconditioning of Karras et al., NeurIPS 2022, with a filter for a factor). Its
+    goal then has a variance of about 1 at every step, no error is amplified, and white noise is
+    gone without learning. ``length``: that of the prior, in voxels of the field's grid.
     """
 
     mean: Tensor
@@ -46,7 +49,8 @@ class DiffuseReg(nn.Module):
     def __init__(
         self,
         denoiser: Mapping[str, Any],
-        predicts: Literal["noise", "velocity"] = "noise",
+        predicts: Literal["noise", "residual"] = "noise",
+        length: Sequence[float] = (1.0, 1.0, 1.0),
         mean: Sequence[float] = (0.0, 0.0, 0.0),
         std: Sequence[float] = (1.0, 1.0, 1.0),
     ) -> None:
@@ -54,7 +58,7 @@ class DiffuseReg(nn.Module):
         if predicts not in PREDICTS:
             raise ValueError(f"predicts {predicts!r}: give {' or '.join(PREDICTS)}")
         self.denoiser = Denoiser(**denoiser)
-        self.predicts = predicts
+        self.predicts, self.prior = predicts, SmoothPrior(tuple(float(n) for n in length))
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).clamp(min=1e-3))
 
@@ -75,17 +79,20 @@ class DiffuseReg(nn.Module):
 
         ``seen`` and ``grid`` are those of the pair.
         """
-        warped = None
-        if self.denoiser.warped:
+        level = SCHEDULE.levels.to(t.device)[t]
+        guess = warped = None
+        if self.denoiser.guess or self.predicts == "residual":
+            guess = self.prior.guess(state, level)
+        if self.denoiser.guess and guess is not None:
             with torch.no_grad():
-                u = grid.everywhere(grid.guess(state.float(), t, SCHEDULE))
-                warped = warp(seen.moving, u)
-        answer = self.denoiser(state, t, seen, warped)
-        level = SCHEDULE.levels.to(t.device)[t].reshape(-1, 1, 1, 1, 1)
-        signal, spread = level.sqrt().float(), (1 - level).sqrt().float()
-        if self.predicts == "noise":
+                warped = warp(seen.moving, grid.everywhere(guess))
+        answer = self.denoiser(state, t, seen, guess, warped)
+        wide = [-1, *[1] * (state.dim() - 1)]
+        signal, spread = (x.sqrt().float().reshape(wide) for x in (level, 1 - level))
+        if guess is None or self.predicts == "noise":
             return Estimate(answer, (state - spread * answer) / signal)
-        return Estimate(spread * state + signal * answer, signal * state - spread * answer)
+        clean = guess + self.prior.spread(grid.size, level).reshape(wide) * answer
+        return Estimate((state - signal * clean) / spread, clean)
 
     def forward(self, pair: Pair, options: DiffuseRegOptions, context: Context) -> Prediction:
         """Register a pair: sample a field as ``options`` ask (``regtool.api.diffusion``)."""
@@ -118,7 +125,10 @@ def build(config: Mapping[str, Any]) -> DiffuseReg:
     network = dict(config["network"])
     fixed = network.pop("statistics", None)
     return DiffuseReg(
-        predicts=network.pop("predicts"), denoiser=network, **_both(fixed or config.get("fields"))
+        predicts=network.pop("predicts"),
+        length=network.pop("length"),
+        denoiser=network,
+        **_both(fixed or config.get("fields")),
     )
 
 

@@ -17,9 +17,10 @@ _DENOISER: dict[str, Any] = {
     "scale": (1, 1, 1),
     "streams": False,
     "images": False,
-    "warped": False,
+    "guess": False,
     "zero_output": False,
     "predicts": "noise",
+    "length": (8.0, 16.0, 16.0),  # 25 mm
     "statistics": None,
 }
 
@@ -58,11 +59,11 @@ _FIXED: dict[str, Any] = {
 _TELLS_APART: dict[str, Any] = {
     "streams": True,
     "images": True,
-    "warped": True,
+    "guess": True,
     "zero_output": True,
-    "predicts": "velocity",
+    "predicts": "residual",
 }
-"""A network that knows moving from fixed and is well conditioned at every step."""
+"""A network that knows moving from fixed, and has a goal of unit variance at every step."""
 
 _SHORT: dict[str, Any] = {
     **_PUBLISHED,
@@ -105,7 +106,13 @@ DIFFUSEREG: dict[str, dict[str, Any]] = {
     "small": _gpu(24),
     "acdc-3d": {
         "ndim": 3,
-        "network": {**_DENOISER, **_TELLS_APART, "width": 12, "scale": (1, 2, 2)},
+        "network": {
+            **_DENOISER,
+            **_TELLS_APART,
+            "width": 12,
+            "scale": (1, 2, 2),
+            "length": (4.0, 6.0, 6.0),
+        },
         "preparation": heart_3d(),
         "options": {"steps": 15},
         "training": {

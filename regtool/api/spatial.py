@@ -10,6 +10,7 @@ from regtool.spatial.compose import affine_to_displacement, apply_affine, compos
 from regtool.spatial.integrate import integrate
 from regtool.spatial.invert import invert
 from regtool.spatial.jacobian import jacobian_determinant
+from regtool.spatial.relax import cosine_transform
 from regtool.spatial.resize import resize, resize_image
 from regtool.spatial.smooth import gaussian
 from regtool.spatial.warp import identity, sample, warp, warp_labels
@@ -19,6 +20,7 @@ __all__ = [
     "apply_affine",
     "compose",
     "compose_affine",
+    "cosine_transform",
     "gaussian",
     "identity",
     "integrate",
