@@ -1,7 +1,7 @@
 """What a plugin author may import: the light names here, heavy ones in the modules beside.
 
-``regtool.api.nn``, ``.losses``, ``.spatial`` and ``.train`` import torch; this module does not, so
-a plugin's description can use it.
+``regtool.api.nn``, ``.losses``, ``.spatial``, ``.diffusion`` and ``.train`` import torch; this
+module, ``.presets`` and ``.sampling`` do not, so a plugin's description can use them.
 """
 
 from __future__ import annotations
