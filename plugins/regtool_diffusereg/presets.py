@@ -74,8 +74,8 @@ _SHORT: dict[str, Any] = {
     "units": "mm",
     "padding": "border",
     "focus": 0.5,
-    "high": 1400,
-    "imperfect": 0.25,
+    "high": 1000,
+    "imperfect": 0.5,
     "clip": 1.0,
     "schedule": cosine(100),
     "augment": augmentation(),
@@ -114,7 +114,7 @@ DIFFUSEREG: dict[str, dict[str, Any]] = {
             "length": (4.0, 6.0, 6.0),
         },
         "preparation": heart_3d(),
-        "options": {"steps": 15},
+        "options": {"steps": 15, "stop": "auto"},
         "training": {
             **_SHORT,
             "fields_options": {"preset": "default"},
@@ -123,6 +123,7 @@ DIFFUSEREG: dict[str, dict[str, Any]] = {
             "batch": 4,
             "lr": 1.5e-3,
             "ema": 0.995,
+            "val_every": 250,
         },
     },
 }

@@ -66,7 +66,8 @@ def test_what_the_switches_cost():
     assert count(tiny(streams=True)) == whole + 2 * F * (1 + 2 + 4 + 8)
     # Two more channels in the patch embedding, and in one residual block with its shortcut.
     assert count(tiny(images=True)) == whole + 2 * F * (8 + 27 + 1)
-    assert count(tiny(images=True, warped=True)) == whole + 3 * F * (8 + 27 + 1)
+    # And four more: a guess of the field, the moving image as it warps it.
+    assert count(tiny(images=True, guess=True)) == whole + 6 * F * (8 + 27 + 1)
     assert count(tiny(mask=False)) == count(tiny(legacy_merging=True)) == whole
 
 
