@@ -414,7 +414,7 @@ def test_every_preset_is_complete(name):
 
 @pytest.mark.parametrize("predicts", ["noise", "residual"])
 def test_overfits_one_pair(predicts):
-    """The error falls by a third and more, and the first estimate from noise is nearer than none."""
+    """The error falls by a third or more; the first estimate from noise is nearer than none."""
     torch.manual_seed(0)
     aids = {"streams": True, "images": True, "zero_output": True}
     settings = {**PAPER, "lambda_similarity": 0.0, "lambda_smoothness": 0.0}
