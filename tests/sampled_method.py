@@ -6,6 +6,7 @@ in its own module so that a program started by a test can load it as a plugin.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +20,11 @@ from regtool.api.refine import LENGTHS, Optimisation, optimise
 from regtool.api.sampling import SamplingOptions
 
 NAME = "sampled"
+
+DEAF = "SAMPLED_DEAF"
+"""Environment variable: if set, the method does not say that it can be stopped."""
+
+CAPABILITIES = frozenset({"samples", "previews", "stoppable", "warm", "masks", "labels"})
 
 
 class SampledOptions(SamplingOptions):
@@ -66,7 +72,7 @@ def regtool_method() -> Method:
         ndim=(2, 3),
         model="sampled_method:build",
         options="sampled_method:SampledOptions",
-        capabilities=frozenset({"samples", "previews", "stoppable", "warm", "masks", "labels"}),
+        capabilities=CAPABILITIES - ({"stoppable"} if DEAF in os.environ else set()),
         presets={"plain-2d": native_preset(2), "plain-3d": native_preset(3)},
     )
 

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 import sampled_method
-from cli_cases import QUICK
 from rich.console import Console
 from warm_cli import environment, script
 
@@ -106,9 +105,11 @@ def test_the_second_one_aborts_and_leaves_nothing(tiny: Pair, tmp_path: Path) ->
     assert running.left() == []
 
 
-def test_other_methods_are_interrupted_as_ever(tiny: Pair, tmp_path: Path) -> None:
-    running = Running(tmp_path, tiny, *QUICK, "--set", "iterations=100000", terminal=True)
-    running.wait_for("register")
+def test_other_methods_are_interrupted_as_ever(
+    tiny: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(sampled_method.DEAF, "1")
+    running = started(tmp_path, tiny)
     running.interrupt()
     code, told = running.end()
     assert code == 130 and "stopped by SIGINT" in told and "stopping after" not in told
