@@ -9,6 +9,7 @@ from regtool.data.acdc import read_acdc
 from regtool.data.camus import read_camus
 from regtool.data.cases import PairCase
 from regtool.data.echonet import read_echonet
+from regtool.data.oasis import read_oasis
 from regtool.data.pairs_table import read_pairs
 from regtool.data.phantom_files import read_phantoms
 from regtool.errors import InputError, UsageError
@@ -17,6 +18,7 @@ READERS: dict[str, Callable[[str], list[PairCase]]] = {
     "acdc": read_acdc,
     "camus": read_camus,
     "echonet": read_echonet,
+    "oasis": read_oasis,
     "pairs": read_pairs,
     "phantom": read_phantoms,
 }

@@ -1,0 +1,53 @@
+"""Settings behind the path of a data reader: ``FOLDER?key=value&key=value``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import parse_qsl
+
+from regtool.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a setting may be: one of ``words``, or a whole number from ``least`` on."""
+
+    default: str | int
+    words: tuple[str, ...] = ()
+    least: int | None = None
+
+    @property
+    def allowed(self) -> str:
+        """The allowed values, for a message."""
+        number = [] if self.least is None else [f"a whole number from {self.least}"]
+        return ", ".join([*self.words, *number])
+
+    def read(self, text: str) -> str | int | None:
+        """The value that ``text`` stands for; None if it is not allowed."""
+        if self.least is not None and text.isascii() and text.isdecimal() and len(text) < 10:
+            return int(text) if int(text) >= self.least else None
+        return {word.lower(): word for word in self.words}.get(text.lower())
+
+
+def parse_spec(
+    reader: str, spec: str | Path, known: Mapping[str, Setting]
+) -> tuple[Path, dict[str, str | int]]:
+    """The folder (``~`` expanded) and all settings of ``FOLDER?key=value&…``, defaults filled in.
+
+    Raises UsageError, naming ``reader``, for a setting that is not known or a value that is not
+    allowed.
+    """
+    place, _, query = str(spec).partition("?")
+    values: dict[str, str | int] = {key: setting.default for key, setting in known.items()}
+    for key, text in parse_qsl(query, keep_blank_values=True):
+        if key not in known:
+            raise UsageError(
+                f"--data {reader}:{place}: unknown setting {key!r}; use {', '.join(known)}"
+            )
+        value = known[key].read(text)
+        if value is None:
+            raise UsageError(f"--data {reader}:{place}: {key}={text}: use {known[key].allowed}")
+        values[key] = value
+    return Path(place).expanduser(), values
