@@ -88,9 +88,10 @@ class FSDiffReg(nn.Module):
 
         One pass is the paper's. A further pass sees the moving image as warped so far and its
         answer is composed with the displacement so far, as in a recursive cascade whose stages
-        share their weights (Zhao et al., ICCV 2019). Extras: ``Scale1Warp`` to ``Scale9Warp``, the
-        fields from coarse to fine whose mean is the first pass's ``Look.field``; ``Score`` and
-        ``Weight``, the predicted noise S and ``sigmoid(S) ** options.gamma``.
+        share their weights (Zhao et al., ICCV 2019). Extras: ``Scale1Warp`` to ``Scale9Warp``
+        (``Scale1Velocity`` to ``Scale9Velocity`` where a velocity is integrated), the fields from
+        coarse to fine whose mean is the first pass's ``Look.field``; ``Score`` and ``Weight``, the
+        predicted noise S and ``sigmoid(S) ** options.gamma``.
         """
         moving, fixed = pair.moving.image, pair.fixed.image
         first = self.look(moving, fixed)
@@ -101,8 +102,9 @@ class FSDiffReg(nn.Module):
         prediction = Prediction(displacement=u)
         extras, shape = prediction.extras, tuple(fixed.shape[2:])
         if options.fields:
+            kind = "Velocity" if self.squarings else "Warp"
             for number, field in enumerate(self.registration.each(first.fields), start=1):
-                extras[f"Scale{number}Warp"] = Extra(cropped(field, shape), "field")
+                extras[f"Scale{number}{kind}"] = Extra(cropped(field, shape), "field")
         if options.score:
             extras["Score"] = Extra(first.noise, "map")
             extras["Weight"] = Extra(score_weight(first.noise, options.gamma), "map")

@@ -12,7 +12,9 @@ class FSDiffRegOptions(Options):
         1, ge=1, le=8, description="times the network looks at the pair, each on what it warped"
     )
     fields: bool = Field(
-        False, description="also write the nine fields whose mean is the answer of the first pass"
+        False,
+        description="also write the nine fields whose mean is the first pass's displacement, or "
+        "the velocity that is integrated to it",
     )
     score: bool = Field(
         False, description="also write the score map of the first pass and the weights it gives"

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from augment_cases import GEOMETRY
 from pydantic import ValidationError
 
 from regtool.data.augment import Augment, augment
@@ -16,6 +17,7 @@ ALL = Augment(
     flip=("x", "y"), transpose=0.5, rotation=20, scaling=0.1, translation=4.0, gamma=0.3,
     contrast=0.2, brightness=0.1, noise=0.05,
 )  # fmt: skip
+EVERY = Augment(flip=("x",), transpose=0.7, rotation=30, scaling=0.1, translation=2.0)
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -88,18 +90,7 @@ def test_same_generator_same_result_and_input_untouched() -> None:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize(
-    "settings",
-    [
-        Augment(flip=("x", "y", "z"), flip_probability=0.6),
-        Augment(transpose=1.0),
-        Augment(rotation=40),
-        Augment(scaling=0.2),
-        Augment(translation=3.0),
-        Augment(flip=("x",), transpose=0.7, rotation=30, scaling=0.1, translation=2.0),
-    ],
-    ids=["flip", "transpose", "rotation", "scaling", "translation", "all"],
-)
+@pytest.mark.parametrize("settings", [*GEOMETRY.values(), EVERY], ids=[*GEOMETRY, "all"])
 def test_points_and_labels_stay_with_the_image(shape: tuple[int, ...], settings: Augment) -> None:
     before = pair(shape)
     for seed in range(4):

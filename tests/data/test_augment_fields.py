@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from augment_cases import GEOMETRY
 from torch import Tensor
 from torch.nn import functional
 
@@ -47,18 +48,7 @@ def error(pair: Pair) -> float:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize(
-    "settings",
-    [
-        Augment(flip=("x", "y", "z"), flip_probability=0.6),
-        Augment(transpose=1.0),
-        Augment(rotation=40),
-        Augment(scaling=0.2),
-        Augment(translation=3.0),
-        EVERY,
-    ],
-    ids=["flip", "transpose", "rotation", "scaling", "translation", "all"],
-)
+@pytest.mark.parametrize("settings", [*GEOMETRY.values(), EVERY], ids=[*GEOMETRY, "all"])
 def test_the_field_still_registers(shape: tuple[int, ...], settings: Augment) -> None:
     before = moved_pair(shape)
     still = Pair(before.fixed, before.moving, torch.zeros_like(before.field))

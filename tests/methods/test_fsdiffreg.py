@@ -119,6 +119,17 @@ def test_the_mean_of_the_fields_that_are_given_is_the_answer(shape):
     assert not model(pair, FSDiffRegOptions(), context()).extras
 
 
+def test_velocities_are_named_so_and_their_mean_is_integrated_to_the_answer():
+    model, pair = small(2, integrate=5), pair_of((16, 24))
+    with torch.no_grad():
+        answer = model(pair, FSDiffRegOptions(fields=True), context())
+    fields = [answer.extras[f"Scale{n}Velocity"].tensor for n in range(1, 10)]
+    assert len(answer.extras) == 9
+    mean = torch.stack(fields).mean(0)
+    assert torch.allclose(integrate(mean, 5), answer.displacement, atol=1e-5)
+    assert not torch.allclose(mean, answer.displacement, atol=1e-3)
+
+
 def test_a_head_is_what_its_formula_says():
     """One normalisation for both inputs, keys softmaxed over space, four heads, no projections."""
     torch.manual_seed(0)

@@ -6,11 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pytest
 import SimpleITK as sitk
+from training_cases import whole_and_resumed
 
 from regtool.engine.training.run import TrainRequest, train
-from regtool.engine.training.stepper import Stepper
 from regtool.testing import check_method
 from regtool_vtn.plugin import regtool_method
 
@@ -26,27 +25,9 @@ def request(folder: Path, *words: str) -> TrainRequest:
     )  # fmt: skip
 
 
-def weights(folder: Path) -> bytes:
-    (file,) = folder.glob("weights/*/model.safetensors")
-    return file.read_bytes()
-
-
 def test_a_stopped_run_continues_bit_for_bit(tmp_path, monkeypatch):
-    train(request(tmp_path / "whole"))
-    made, step = [], Stepper.step
-
-    def failing(self: Stepper, number: int):
-        made.append(number)
-        if len(made) == 6:
-            raise RuntimeError("cut off")
-        return step(self, number)
-
-    monkeypatch.setattr(Stepper, "step", failing)
-    with pytest.raises(RuntimeError, match="cut off"):
-        train(request(tmp_path / "stopped"))
-    monkeypatch.undo()
-    train(TrainRequest(output=tmp_path / "stopped", resume=True, threads=1, quiet=True))
-    assert weights(tmp_path / "stopped") == weights(tmp_path / "whole")
+    whole, resumed = whole_and_resumed(request, tmp_path, monkeypatch, stop=6)
+    assert resumed == whole
 
 
 def test_the_files_chain_to_what_was_written_as_warped(tmp_path):
