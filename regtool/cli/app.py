@@ -38,6 +38,7 @@ def create() -> typer.Typer:
         methods,
         plugins,
         register,
+        repeat,
         train,
         weights,
     )
@@ -57,6 +58,8 @@ def create() -> typer.Typer:
     app.command("apply")(apply.apply)
     app.command("jacobian")(jacobian.jacobian)
     app.command("evaluate")(evaluate.evaluate)
+    app.command("rerun")(repeat.rerun)
+    app.command("diff")(repeat.diff)
     app.command("train")(train.train)
     app.command("methods")(methods.methods)
     app.add_typer(weights.app, name="weights")

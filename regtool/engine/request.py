@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regtool.errors import GeometryError, InputError, UsageError
+from regtool.imaging.initial import INITIAL_KINDS
 from regtool.imaging.points import read_points
 from regtool.imaging.reading import read_image, read_labels, read_mask
 from regtool.imaging.volume import Volume
@@ -73,6 +74,7 @@ class Request:
         return {
             **{name: _absolute(getattr(self, name)) for name in sorted(_FILES)},
             **{name: getattr(self, name) for name in _PLAIN},
+            "initial": self.initial if self.initial in _NO_FILES else _absolute(self.initial),
             "settings": {str(key): str(value) for key, value in pairs},
         }
 
@@ -88,8 +90,11 @@ _FILES = {
 }  # fmt: skip
 
 
-_PLAIN = ("method", "weights", "initial", "slices", "inverse", "composite", "refine", "topology",
+_PLAIN = ("method", "weights", "slices", "inverse", "composite", "refine", "topology",
           "precision", "seed")  # fmt: skip
+
+
+_NO_FILES = (None, *INITIAL_KINDS)
 
 
 def _absolute(source: object) -> str | None:

@@ -1,0 +1,1 @@
+"""Registrations repeated from their records, and records compared."""

@@ -1,0 +1,141 @@
+"""Two records side by side: what was asked and measured, and how far the files are apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regtool.errors import InputError
+from regtool.record import output_path, read_record, sha256
+
+NOT_COMPARED = frozenset({"schema", "kind", "date", "command", "seconds", "outputs"})
+"""Parts of a record that say nothing of the result, or are compared as files."""
+
+IMAGES = (".nii.gz", ".nii")
+TRANSFORMS = (".mat", ".h5")
+
+
+@dataclass(frozen=True)
+class Fact:
+    """An entry in which two records differ; None where one has no such entry."""
+
+    name: str
+    first: Any
+    second: Any
+
+
+@dataclass(frozen=True)
+class File:
+    """An output of both registrations, or of one.
+
+    ``state``: ``identical`` (the same bytes, or the same content in another wrapping), ``differs``,
+    ``first only``, ``second only``. For images, fields (mm) and transforms that differ on one grid:
+    ``largest`` difference of a value and the ``share`` of values that differ at all.
+    """
+
+    role: str
+    state: str
+    largest: float | None = None
+    share: float | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What differs between two registrations."""
+
+    facts: tuple[Fact, ...]
+    files: tuple[File, ...]
+
+    @property
+    def identical(self) -> bool:
+        """Whether every output of the one is that of the other."""
+        return all(file.state == "identical" for file in self.files)
+
+
+def compare(first: str | Path, second: str | Path) -> Comparison:
+    """Compare two records and the files they list beside them.
+
+    Raises InputError for what is no record, and for files that are missing or unreadable.
+    """
+    a, b = read_record(first), read_record(second)
+    return Comparison(tuple(_facts(a, b)), tuple(_files(Path(first), a, Path(second), b)))
+
+
+def _facts(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[Fact]:
+    one, other = ({k: v for k, v in r.items() if k not in NOT_COMPARED} for r in (a, b))
+    first, second = dict(_flat(one)), dict(_flat(other))
+    for name in dict.fromkeys([*first, *second]):
+        if first.get(name) != second.get(name):
+            yield Fact(name, first.get(name), second.get(name))
+
+
+def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Entries of nested mappings under names with dots; lists stay whole."""
+    if isinstance(value, Mapping) and value:
+        for key, item in value.items():
+            yield from _flat(item, f"{name}.{key}" if name else str(key))
+    else:
+        yield name, value
+
+
+def _files(first: Path, a: Mapping[str, Any], second: Path, b: Mapping[str, Any]) -> Iterator[File]:
+    roles = [list(r["outputs"]) if isinstance(r.get("outputs"), Mapping) else [] for r in (a, b)]
+    for role in dict.fromkeys([*roles[0], *roles[1]]):
+        if role not in roles[1]:
+            yield File(role, "first only")
+        elif role not in roles[0]:
+            yield File(role, "second only")
+        else:
+            yield _file(role, output_path(first, a, role), output_path(second, b, role))
+
+
+def _file(role: str, first: Path, second: Path) -> File:
+    if sha256(first) == sha256(second):
+        return File(role, "identical")
+    if role.endswith(IMAGES):
+        (x, grid), (y, other) = _image(first), _image(second)
+        if x.shape != y.shape or grid != other:
+            return File(role, "differs", why="other grids")
+    elif role.endswith(TRANSFORMS):
+        x, y = _transform(first), _transform(second)
+        if x.shape != y.shape:
+            return File(role, "differs", why="other kinds of transform")
+    else:
+        return File(role, "differs", why="other bytes")
+    apart = np.abs(x - y)
+    apart[np.isnan(x) & np.isnan(y)] = 0
+    if not apart.any():
+        return File(role, "identical")
+    return File(role, "differs", float(np.nanmax(apart)), float(np.mean(apart != 0)))
+
+
+def _image(path: Path) -> tuple[NDArray[np.float64], tuple[object, ...]]:
+    import SimpleITK as sitk
+
+    try:
+        image = sitk.ReadImage(str(path))
+    except RuntimeError as error:
+        raise InputError(f"{path}: cannot be read as an image") from error
+    grid = (image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection())
+    return sitk.GetArrayFromImage(image).astype(np.float64), grid
+
+
+def _transform(path: Path) -> NDArray[np.float64]:
+    import SimpleITK as sitk
+
+    try:
+        whole = sitk.ReadTransform(str(path))
+    except RuntimeError as error:
+        raise InputError(f"{path}: cannot be read as a transform") from error
+    parts = [whole]
+    if whole.GetName() == "CompositeTransform":
+        composite = sitk.CompositeTransform(whole)
+        parts = [composite.GetNthTransform(n) for n in range(composite.GetNumberOfTransforms())]
+    numbers = [(*part.GetFixedParameters(), *part.GetParameters()) for part in parts]
+    return np.concatenate([np.asarray(n, np.float64) for n in numbers])

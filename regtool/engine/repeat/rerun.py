@@ -1,0 +1,85 @@
+"""A registration repeated from its record, and compared with what was written then."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from regtool.engine.register import run
+from regtool.engine.repeat.compare import Comparison, compare
+from regtool.engine.request import Request
+from regtool.engine.task import Report
+from regtool.errors import InputError
+from regtool.record import SUFFIX, read_record, sha256
+
+_NAMES = frozenset(f.name for f in fields(Request))
+
+
+@dataclass(frozen=True)
+class Rerun:
+    """The comparison of a record with its repetition, and the new record if it was kept."""
+
+    comparison: Comparison
+    record: Path | None
+
+
+def rerun(
+    record: str | Path,
+    output: str | Path | None = None,
+    report: Report | None = None,
+    **here: Any,
+) -> Rerun:
+    """Do again what a record says, and compare the outputs with those beside it.
+
+    Without ``output`` (a prefix) the new files go to a temporary folder and are removed. ``here``
+    are fields of ``Request`` that belong to this computer rather than to the result: ``device``,
+    ``threads``, ``offline``, ``overwrite``, ``command``.
+    Raises InputError when the record names no files, when an image is missing or is not the one
+    that was registered, or when outputs are gone; and whatever a registration raises.
+    """
+    content = read_record(record)
+    request = replace(requested(record, content), **here)
+    for name in ("fixed", "moving"):
+        _unchanged(record, content, name)
+    with ExitStack() as stack:
+        if output is None:
+            output = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "again_"
+            kept = None
+        else:
+            kept = Path(f"{output}{SUFFIX}")
+        again = run(replace(request, output=str(output)), report=report)
+        return Rerun(compare(record, again.outputs[SUFFIX]), kept)
+
+
+def requested(record: str | Path, content: Mapping[str, Any]) -> Request:
+    """The request of a record. Raises InputError when it does not hold one that files answer."""
+    asked = content.get("request")
+    if not isinstance(asked, Mapping) or not {"fixed", "moving"} <= set(asked):
+        raise InputError(f"{record}: does not say what was asked for")
+    unknown = sorted(set(asked) - _NAMES)
+    if unknown:
+        raise InputError(f"{record}: asks for {unknown[0]!r}, which this regtool does not know")
+    if not (isinstance(asked["fixed"], str) and isinstance(asked["moving"], str)):
+        raise InputError(
+            f"{record}: the images came from memory, not from files; they cannot be found again"
+        )
+    weights = content.get("weights")
+    given = dict(asked)
+    if isinstance(weights, Mapping) and weights.get("source") == "path":
+        given["weights"] = weights.get("path")  # as given it may be relative to another folder
+    try:
+        return Request(**given)
+    except TypeError as error:
+        raise InputError(f"{record}: {error}") from error
+
+
+def _unchanged(record: str | Path, content: Mapping[str, Any], name: str) -> None:
+    described = content.get(name)
+    then = described.get("sha256") if isinstance(described, Mapping) else None
+    path = Path(content["request"][name])
+    if then is not None and sha256(path) != then:
+        raise InputError(f"{path}: is not the {name} image that {record} is about (other bytes)")

@@ -1,0 +1,114 @@
+"""``rerun`` and ``diff``: the same result again, and what differs when it is not."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cli_cases import QUICK, Program
+from registration_cases import read_array
+
+
+@pytest.fixture
+def made(regtool: Program, tiny: dict[str, Path], tmp_path: Path) -> Path:
+    """The record of a short registration, with a composite and an inverse."""
+    regtool("register", *QUICK, tiny["fixed"], tiny["moving"], "-o", "a_", "--composite",
+            "--inverse", "--initial", "com").ok()  # fmt: skip
+    return tmp_path / "a_regtool.json"
+
+
+def test_a_registration_is_repeated_to_the_byte(made: Path, regtool: Program) -> None:
+    before = {path.name for path in made.parent.iterdir()}
+    ran = regtool("rerun", made, "--json", "--exit-code").ok()
+    answer = json.loads(ran.out)
+    assert answer["identical"] and answer["facts"] == []
+    roles = {file["role"]: file["state"] for file in answer["files"]}
+    assert {"1Warp.nii.gz", "Composite.h5", "1InverseWarp.nii.gz"} <= set(roles)
+    assert set(roles.values()) == {"identical"}
+    assert {path.name for path in made.parent.iterdir()} == before  # nothing is left
+
+
+def test_it_is_found_from_another_folder_and_kept_where_asked(
+    made: Path, regtool: Program, tmp_path: Path
+) -> None:
+    """A transform file given by a relative path is found again, too."""
+    matrix = "a_0GenericAffine.mat"
+    record = json.loads(made.read_text())
+    fixed, moving = (record["request"][name] for name in ("fixed", "moving"))
+    regtool("register", *QUICK, fixed, moving, "-o", "b_", "--initial", matrix).ok()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    ran = regtool("rerun", tmp_path / "b_regtool.json", "-o", "again_", cwd=elsewhere).ok()
+    assert "identical" in ran.err and "1Warp.nii.gz" in ran.out
+    one, two = (read_array(p / f"{n}1Warp.nii.gz") for p, n in ((tmp_path, "b_"),
+                                                                (elsewhere, "again_")))  # fmt: skip
+    np.testing.assert_array_equal(one, two)
+    ran = regtool("rerun", tmp_path / "b_regtool.json", "-o", "again_", cwd=elsewhere)
+    assert ran.code == 8
+
+
+def test_diff_tells_setting_figure_and_file(made: Path, regtool: Program) -> None:
+    record = json.loads(made.read_text())
+    fixed, moving = (record["request"][name] for name in ("fixed", "moving"))
+    regtool("register", "-m", "optimise", "--set", "iterations=6,4", fixed, moving, "-o", "b_",
+            "--initial", "com").ok()  # fmt: skip
+    ran = regtool("diff", made, "b_regtool.json", "--json").ok()
+    answer = json.loads(ran.out)
+    facts = {fact["name"]: (fact["first"], fact["second"]) for fact in answer["facts"]}
+    assert facts["request.settings.iterations"] == ("3,2", "6,4")
+    assert "similarity.local_ncc.after" in facts
+    assert "date" not in facts and not any(name.startswith("seconds") for name in facts)
+    files = {file["role"]: file for file in answer["files"]}
+    assert files["0GenericAffine.mat"]["state"] == "identical"
+    assert files["Composite.h5"]["state"] == "first only"
+    one, two = (read_array(made.parent / f"{n}_1Warp.nii.gz") for n in "ab")
+    assert files["1Warp.nii.gz"]["largest"] == pytest.approx(np.abs(one - two).max(), rel=1e-4)
+    assert 0 < files["1Warp.nii.gz"]["share"] <= 1
+    assert regtool("diff", made, "b_regtool.json", "--exit-code").code == 7
+    shown = regtool("diff", made, "b_regtool.json").ok()
+    assert "differs by at most" in shown.out and "first only" in shown.out
+
+
+def test_the_same_content_in_another_wrapping_is_the_same(made: Path, regtool: Program) -> None:
+    import SimpleITK as sitk
+
+    folder = made.parent / "copy"
+    folder.mkdir()
+    for path in made.parent.glob("a_*"):
+        shutil.copy(path, folder)
+    warped = folder / "a_Warped.nii.gz"
+    before = warped.read_bytes()
+    sitk.WriteImage(sitk.ReadImage(str(warped)), str(warped), useCompression=True,
+                    compressionLevel=1)  # fmt: skip
+    assert warped.read_bytes() != before
+    regtool("diff", made, folder / "a_regtool.json", "--exit-code").ok()
+
+
+def test_another_image_under_the_same_name_is_refused(made: Path, regtool: Program) -> None:
+    record = json.loads(made.read_text())
+    shutil.copy(record["request"]["moving"], record["request"]["fixed"])
+    ran = regtool("rerun", made)
+    assert ran.code == 3 and "is not the fixed image" in ran.err and len(ran.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"request": None}, "does not say what was asked"),
+        ({"request": {"fixed": None, "moving": None}}, "came from memory"),
+        ({"request": {"fixed": "x", "moving": "y", "shear": 1}}, "'shear'"),
+        ({"request": {"fixed": "/gone.nii", "moving": "/gone.nii"}}, "/gone.nii"),
+    ],
+)
+def test_records_that_cannot_be_repeated(
+    change: dict[str, object], words: str, regtool: Program, tmp_path: Path
+) -> None:
+    content = {"schema": 1, "kind": "registration", "fixed": {"sha256": "0"}, **change}
+    (tmp_path / "x_regtool.json").write_text(json.dumps(content))
+    ran = regtool("rerun", "x_regtool.json")
+    assert ran.code == 3 and words in ran.err and len(ran.err.splitlines()) == 1
+    ran = regtool("diff", "x_regtool.json", "none.json")
+    assert ran.code == 3 and "none.json" in ran.err
