@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from regtool.losses.correlation import global_ncc
 from regtool.losses.dice import one_hot, soft_dice, soft_dice_maps
 from regtool.losses.jacobian_penalty import fold_penalty, volume_penalty
 from regtool.losses.kl import velocity_kl
+from regtool.losses.landmarks import landmark_distance, landmark_distances
+from regtool.losses.mind import mind_ssc
 from regtool.losses.mse import mse
 from regtool.losses.ncc import local_ncc, local_ncc_map
 from regtool.losses.reduce import masked_mean
@@ -15,9 +18,13 @@ __all__ = [
     "bending_energy",
     "diffusion",
     "fold_penalty",
+    "global_ncc",
+    "landmark_distance",
+    "landmark_distances",
     "local_ncc",
     "local_ncc_map",
     "masked_mean",
+    "mind_ssc",
     "mse",
     "one_hot",
     "soft_dice",

@@ -12,7 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch.nn import functional
 
+from regtool.data.augment_contrast import biased, synthesised, transferred
+from regtool.data.draws import symmetric as _symmetric
+from regtool.data.draws import uniform as _uniform
 from regtool.plugins.exchange import Pair, Sample
+from regtool.spatial.smooth import gaussian
 
 Axis = Literal["x", "y", "z"]
 
@@ -49,6 +53,19 @@ class Augment(BaseModel):
         default=0.0, ge=0, lt=1, description="largest shift of [0, 1] intensities"
     )
     noise: float = Field(default=0.0, ge=0, lt=1, description="largest standard deviation added")
+    synthesis: float = Field(
+        default=0.0, ge=0, le=1, description="probability of a contrast invented from the labels"
+    )
+    transfer: float = Field(
+        default=0.0, ge=0, le=1, description="otherwise: probability of a random intensity curve"
+    )
+    bias: float = Field(default=0.0, ge=0, description="largest |log| of a smooth shading")
+    blur: float = Field(default=0.0, ge=0, description="largest SD of a blur, voxels")
+
+    @property
+    def invents(self) -> bool:
+        """Whether images can get contrasts that are not theirs."""
+        return self.synthesis > 0 or self.transfer > 0
 
     @property
     def moves(self) -> bool:
@@ -63,6 +80,10 @@ def augment(pair: Pair, settings: Augment, generator: torch.Generator) -> Pair:
     border, labels and masks are 0. Every batch element is drawn by itself, but transposition,
     which swaps the spacing, concerns the whole batch. Points move along, and so does the pair's
     field: it is read at the new places, and its vectors turn with the axes.
+
+    Where contrasts may be invented (``synthesis``, ``transfer``), each image has its own, and
+    ``original`` keeps it as it was before any change of intensity: the network is to see through
+    the contrast, the loss compares what is comparable. The labels serve the images alone.
     """
     pair = _flipped(pair, settings, generator)
     pair = _transposed(pair, settings, generator)
@@ -73,15 +94,6 @@ def augment(pair: Pair, settings: Augment, generator: torch.Generator) -> Pair:
         _recoloured(pair.moving, settings, generator),
         pair.field,
     )
-
-
-def _uniform(generator: torch.Generator, *shape: int) -> Tensor:
-    """Uniform numbers in [0, 1) on the CPU, whatever the generator's device."""
-    return torch.rand(shape, generator=generator, device=generator.device).cpu()
-
-
-def _symmetric(generator: torch.Generator, bound: float, *shape: int) -> Tensor:
-    return (_uniform(generator, *shape) * 2 - 1) * bound
 
 
 def _ndim(sample: Sample) -> int:
@@ -238,8 +250,10 @@ def _sample(tensors: list[Tensor], grid: Tensor, mode: str, padding: str) -> lis
 
 def _recoloured(sample: Sample, settings: Augment, generator: torch.Generator) -> Sample:
     image = sample.image
+    if settings.invents:
+        image = _invented(sample, settings, generator)
     shape = (len(image), *(1,) * (image.ndim - 1))
-    changed = False
+    changed = settings.invents
     if settings.gamma > 0:
         exponent = torch.exp(_symmetric(generator, settings.gamma, *shape)).to(image)
         image, changed = image.clamp(min=0) ** exponent, True
@@ -249,8 +263,29 @@ def _recoloured(sample: Sample, settings: Augment, generator: torch.Generator) -
         image, changed = (image - mean) * factor + mean, True
     if settings.brightness > 0:
         image, changed = image + _symmetric(generator, settings.brightness, *shape).to(image), True
+    if settings.bias > 0:
+        image, changed = torch.stack([biased(i, settings.bias, generator) for i in image]), True
+    if settings.blur > 0:
+        widths = (_uniform(generator, len(image)) * settings.blur).tolist()
+        blurred = [gaussian(i[None], w) for i, w in zip(image, widths, strict=True)]
+        image, changed = torch.cat(blurred), True
     if settings.noise > 0:
         sigma = (_uniform(generator, *shape) * settings.noise).to(image)
         drawn = torch.randn(image.shape, generator=generator, device=generator.device)
         image, changed = image + sigma * drawn.to(image), True
-    return replace(sample, image=image.clamp(0, 1)) if changed else sample
+    original = sample.image if settings.invents else None
+    return replace(sample, image=image.clamp(0, 1), original=original) if changed else sample
+
+
+def _invented(sample: Sample, settings: Augment, generator: torch.Generator) -> Tensor:
+    """Some images of the batch with contrasts that are not theirs."""
+    chosen = _uniform(generator, len(sample.image), 2).tolist()
+    images = []
+    for number, (first, second) in enumerate(chosen):
+        image = sample.image[number]
+        if sample.labels is not None and first < settings.synthesis:
+            image = synthesised(image, sample.labels[number], generator)
+        elif second < settings.transfer:
+            image = transferred(image, generator)
+        images.append(image)
+    return torch.stack(images)

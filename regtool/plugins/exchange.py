@@ -19,6 +19,8 @@ class Sample:
     int64; points (B, N, ndim) in voxels of this grid, component i along tensor axis i.
     ``spacing`` is in mm, one value per tensor axis (z, y, x) or (y, x). ``directions``: for each
     tensor axis its unit vector in the world (LPS, x y z), or None where the world is unknown.
+    ``original``: in training with invented contrasts (``Augment.synthesis`` and ``transfer``) the
+    image as it was, of the same shape; the network sees ``image``, a loss compares ``compared``.
     """
 
     image: Tensor
@@ -28,6 +30,12 @@ class Sample:
     points: Tensor | None = None
     modality: str | None = None
     directions: tuple[tuple[float, ...], ...] | None = None
+    original: Tensor | None = None
+
+    @property
+    def compared(self) -> Tensor:
+        """What a similarity is taken of: ``original`` where the image has another's contrast."""
+        return self.image if self.original is None else self.original
 
     def along_axes(self, vector: Sequence[float]) -> tuple[float, ...]:
         """A vector of the world (LPS, x y z) along the tensor axes, in its own unit.
@@ -53,6 +61,7 @@ class Sample:
             move(self.points),
             self.modality,
             self.directions,
+            move(self.original),
         )
 
     def part(self, which: slice) -> Sample:
@@ -69,6 +78,7 @@ class Sample:
             cut(self.points),
             self.modality,
             self.directions,
+            cut(self.original),
         )
 
     @classmethod
@@ -88,6 +98,7 @@ class Sample:
             together([s.points for s in samples]),
             samples[0].modality,
             samples[0].directions if len({s.directions for s in samples}) == 1 else None,
+            together([s.original for s in samples]),
         )
 
 
@@ -116,10 +127,19 @@ class Pair:
     def slices(self) -> Pair:
         """Return volumes (B, C, z, y, x) as a batch of slices (B * z, C, y, x), images only."""
 
+        def flat(image: Tensor) -> Tensor:
+            return image.transpose(1, 2).flatten(0, 1)
+
         def cut(sample: Sample) -> Sample:
-            image = sample.image.transpose(1, 2).flatten(0, 1)
             axes = None if sample.directions is None else sample.directions[1:]
-            return Sample(image, sample.spacing[1:], modality=sample.modality, directions=axes)
+            original = None if sample.original is None else flat(sample.original)
+            return Sample(
+                flat(sample.image),
+                sample.spacing[1:],
+                modality=sample.modality,
+                directions=axes,
+                original=original,
+            )
 
         return Pair(cut(self.fixed), cut(self.moving))
 

@@ -17,7 +17,7 @@ _NEAR = 0.01
 
 def taught(pair: Pair, context: Context) -> Tensor:
     """The displacement (B, ndim, *S) in voxels that ``TEACHER`` finds for a batch's images."""
-    fixed, moving = (Sample(s.image, s.spacing) for s in (pair.fixed, pair.moving))
+    fixed, moving = (Sample(s.compared, s.spacing) for s in (pair.fixed, pair.moving))
     images = Pair(fixed, moving)
     answer = optimise(images, TEACHER, Context(context.generator, context.device))
     assert answer.displacement is not None

@@ -39,6 +39,7 @@ def _body(config: Mapping[str, Any], training: Mapping[str, Any], storage: str) 
         "Labels in training": f"yes, soft Dice with weight {training['label_loss']:g}"
         if training["label_loss"]
         else "no",
+        **_more_help(training),
         "Started from": training["init_weights"] or "random weights",
         "Steps": f"{training['steps_done']} of {training['steps']}, batch {training['batch']}, "
         f"learning rate {training['lr']:g}",
@@ -71,6 +72,7 @@ def _body(config: Mapping[str, Any], training: Mapping[str, Any], storage: str) 
     names = {
         "dice": "mean Dice",
         "ncc": "correlation",
+        "tre": "distance of landmarks, mm",
         "folds": "folds, % of voxels",
         "loss": "loss",
     }
@@ -79,3 +81,19 @@ def _body(config: Mapping[str, Any], training: Mapping[str, Any], storage: str) 
         for key, value in figures.items()
     ]
     return lines
+
+
+def _more_help(training: Mapping[str, Any]) -> dict[str, str]:
+    """What else than images helped, where it did."""
+    rows: dict[str, str] = {}
+    if share := training.get("synthesis"):
+        rows["Labels in images"] = (
+            f"each training image with probability {share:g} in a contrast invented from its "
+            "labels; no loss was taken of them"
+        )
+    if landmarks := training.get("landmarks"):
+        rows["Landmarks in training"] = (
+            f"yes, all but those of fold {landmarks['fold']} of {landmarks['folds']}, which are "
+            f"measured below: {', '.join(landmarks['held_out'])}"
+        )
+    return rows

@@ -245,7 +245,7 @@ class StageLoop:
 
     def _judge(self, figures: dict[str, float]) -> None:
         state = self.state
-        new = validation.score(figures)
+        new = validation.score(figures, self._settings.select)
         gained = state.best is None or new > state.best + self._settings.min_gain
         if state.best is None or new > state.best:
             state.best, state.best_step, state.best_figures = new, state.step, figures
@@ -287,7 +287,7 @@ class StageLoop:
                     return registrar(pair, self._around.options, context)
 
             figures = validation.validate_pair(store, indices, self.stage.batch, context, register)
-        if "dice" not in figures:
+        if "dice" not in figures or self._settings.select == "loss":
             context = Context(generator, device, step=self.state.step, training=True)
             figures |= validation.loss_of_pair(
                 store, indices, self.stage.batch, context, self.stepper.loss

@@ -54,6 +54,8 @@ class Outcome:
             "val_pairs": len(val.names) if val is not None else 0,
         }
         self._fields = train.field_statistics
+        self._synthesis = settings.augment.synthesis if train.has_labels else 0.0
+        self._held_out = _held_out(val) if settings.landmark_folds else []
         self._device = device
         self._frozen = fingerprints(module, stage.freezes)
         self.exports = stage is plan.stages[-1] and stage.registers
@@ -69,7 +71,9 @@ class Outcome:
         if self._settings.name:
             return self._settings.name
         chosen = self._plan.settings
-        suffix = "-sup" if chosen.label_loss else ""
+        suffix = "-sup" if chosen.label_loss or self._held_out else ""
+        if self._held_out:
+            suffix += f"-fold{self._settings.landmark_fold}of{self._settings.landmark_folds}"
         return f"{self._plan.method.name}-{chosen.preset_name}{suffix}"
 
     def check(self) -> None:
@@ -128,6 +132,8 @@ class Outcome:
             "seed": chosen.seed,
             "label_loss": chosen.label_loss,
             "init_weights": Path(initial).name if initial else None,
+            **({"landmarks": self._landmark_facts()} if self._held_out else {}),
+            **({"synthesis": self._synthesis} if self._synthesis else {}),
             **({"frozen": self._frozen} if self._frozen else {}),
             **({"fields": self._field_facts()} if self._fields else {}),
             "regtool": chosen.regtool,
@@ -137,6 +143,15 @@ class Outcome:
             self._plan.method, self.name, chosen.preset_name, self._plan.preset, facts, chosen.data
         )
 
+    def _landmark_facts(self) -> dict[str, Any]:
+        """Which landmarks trained, and the pairs whose landmarks did not."""
+        chosen = self._settings
+        return {
+            "folds": chosen.landmark_folds,
+            "fold": chosen.landmark_fold,
+            "held_out": self._held_out,
+        }
+
     def _field_facts(self) -> dict[str, Any]:
         """Where the fields came from, without paths, and their statistics in voxels."""
         spec = str(self._settings.fields)
@@ -145,6 +160,13 @@ class Outcome:
             "files" if Path(spec).is_dir() else name + (f"@{Path(weights).name}" * bool(weights))
         )
         return {"from": source, "options": self._settings.fields_options, **(self._fields or {})}
+
+
+def _held_out(val: PairStore | None) -> list[str]:
+    """Names of the validation pairs that have landmarks."""
+    if val is None:
+        return []
+    return [val.names[item.pair] for item in val.items if item.points is not None]
 
 
 def stage_file(folder: Path, stage: Stage) -> Path:

@@ -14,6 +14,7 @@ from torch import nn
 
 from regtool.engine.training.checkpoint import load_checkpoint, load_tensors, sweep
 from regtool.engine.training.dataset import Splits, open_splits
+from regtool.engine.training.folds import hold_out
 from regtool.engine.training.initial_weights import load_initial
 from regtool.engine.training.lock import locked
 from regtool.engine.training.logs import Logs, ProgressBar
@@ -98,6 +99,7 @@ def _stored(request: TrainRequest) -> RunSettings | None:
 def _train(request: TrainRequest, runtime: Runtime, stopper: Stopper) -> TrainResult:
     plan = make_plan(request, runtime.world)
     splits = open_splits(plan.settings.data, plan.settings.val)  # bad data leave no folder behind
+    splits = hold_out(splits, loop_settings(plan.preset, plan.chosen[0].name))
     runtime.accelerator.wait_for_everyone()
     if runtime.main:
         _make_folder(request, plan)
@@ -224,6 +226,7 @@ class _Run:
             label_loss=plan.settings.label_loss,
             augmentation=settings.augment,
             both=settings.both_directions,
+            patch=settings.patch,
         )
         around = Surroundings(
             self.folder, self.logs, self.stopper, self.options, registrar_of, outcome.keep

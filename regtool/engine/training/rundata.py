@@ -58,6 +58,16 @@ def prepared_stores(
     train, val = stores[0].without_blank(), stores[1]
     if not train.items:
         raise InputError("all training pairs are blank after preparation")
+    if not options.landmark_folds:
+        train = train.without_points()  # what is measured later must not have trained
+    elif not train.has_points:
+        raise UsageError("landmark_folds: landmarks do not go with slices of volumes")
+    lacking = {"dice": not val.has_labels, "tre": not val.has_points}
+    if val.items and lacking.get(str(options.select)):
+        raise UsageError(
+            f"select={options.select}: the validation pairs have no "
+            f"{'labels' if options.select == 'dice' else 'landmarks'}"
+        )
     if settings.label_loss > 0 and not train.has_labels:
         raise UsageError("--label-loss: the training pairs have no labels")
     log.info(

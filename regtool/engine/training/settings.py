@@ -33,6 +33,16 @@ class LoopSettings(BaseModel):
     patience: int = Field(0, ge=0, description="validations without gain before stopping; 0: never")
     min_gain: float = Field(0.0, ge=0, description="what counts as gain for `patience`")
     augment: Augment = NO_AUGMENT
+    patch: tuple[int, ...] | None = Field(
+        None, description="size of random patches (z, y, x) to train on; None: whole images"
+    )
+    select: Literal["dice", "loss", "tre"] | None = Field(
+        None, description="what picks the best weights; None: Dice, without labels the loss"
+    )
+    landmark_folds: int = Field(
+        0, ge=0, description="folds of the subjects with landmarks; 0: landmarks do not train"
+    )
+    landmark_fold: int = Field(1, ge=1, description="the fold whose landmarks are held out")
     storage: Literal["float32", "float16", "bfloat16"] = "float16"
     cache: bool = Field(True, description="keep prepared pairs in the run folder")
     channels_last: bool = Field(False, description="memory format; faster for most CNNs")

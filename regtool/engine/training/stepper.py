@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from regtool.data.augment import Augment, augment
+from regtool.data.patches import random_patch
 from regtool.engine.training.checkpoint import optimiser_tensors, restore_optimiser
 from regtool.engine.training.ema import Ema
 from regtool.engine.training.optimisers import Turn, freeze, make_turns, train_mode
@@ -43,6 +44,7 @@ class Stepper:
         label_loss: float = 0.0,
         augmentation: Augment | None = None,
         both: bool = True,
+        patch: tuple[int, ...] | None = None,
     ) -> None:
         self.stage = stage
         self.module = module.to(runtime.device)
@@ -53,6 +55,7 @@ class Stepper:
         self._seed = seed
         self._label_loss = label_loss
         self._augmentation = None if augmentation == NO_AUGMENT else augmentation
+        self._patch = patch
         freeze(module, stage.freezes)
         self.turns = make_turns(stage, module, stage.steps, runtime.device)
         self.ema = Ema(module, stage.ema) if stage.ema else None
@@ -78,6 +81,8 @@ class Stepper:
         pair = self.store.batch(entries, runtime.device)
         if self._augmentation is not None:
             pair = augment(pair, self._augmentation, self._generator)
+        if self._patch is not None:
+            pair = random_patch(pair, self._patch, self._generator)
         context = Context(self._generator, runtime.device, step=number, training=True)
         values: dict[str, Tensor] = {}
         for turn in self.turns:

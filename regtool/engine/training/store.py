@@ -73,6 +73,12 @@ class Item:
     pair: int
     fields: tuple[Tensor, Tensor] | None = None
 
+    @property
+    def points(self) -> tuple[Tensor, Tensor] | None:
+        """The landmarks of the fixed and the moving image, where both have some."""
+        fixed, moving = self.fixed.points, self.moving.points
+        return None if fixed is None or moving is None else (fixed, moving)
+
 
 @dataclass
 class PairStore:
@@ -101,6 +107,11 @@ class PairStore:
         return any(i.fixed.labels is not None and i.moving.labels is not None for i in self.items)
 
     @property
+    def has_points(self) -> bool:
+        """Whether any item has landmarks in both images."""
+        return any(item.points is not None for item in self.items)
+
+    @property
     def fingerprint(self) -> str:
         """Tells whether two runs see the same data: names, shapes and image sums."""
         facts = [
@@ -111,6 +122,7 @@ class PairStore:
                 float(i.fixed.image.double().sum()),
                 float(i.moving.image.double().sum()),
                 *(float(f.double().square().sum()) for f in i.fields or ()),
+                *(float(p.double().square().sum()) for p in i.points or ()),
             )
             for i in self.items
         ]
@@ -125,6 +137,15 @@ class PairStore:
 
         kept = [i for i in self.items if varies(i.fixed) and varies(i.moving)]
         return PairStore(kept, self.names)
+
+    def without_points(self) -> PairStore:
+        """The same items without landmarks."""
+
+        def bare(sample: StoredSample) -> StoredSample:
+            return replace(sample, points=None)
+
+        items = [replace(i, fixed=bare(i.fixed), moving=bare(i.moving)) for i in self.items]
+        return PairStore(items, self.names)
 
     @cached_property
     def field_statistics(self) -> dict[str, list[float]] | None:

@@ -1,14 +1,15 @@
-"""Validation: Dice of warped labels, folds and similarity; the loss where there are no labels."""
+"""Validation: Dice of warped labels, distance of landmarks, folds, similarity; else the loss."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from regtool.engine.training.store import PairStore
+from regtool.losses.landmarks import landmark_distances
 from regtool.plugins.exchange import Context, Pair, Prediction
 from regtool.spatial.compose import compose_affine
 from regtool.spatial.integrate import integrate
@@ -69,6 +70,8 @@ class _Sums:
     labelled: bool = False
     folds: int = 0
     voxels: int = 0
+    landmarks: int = 0
+    distance: float = 0.0
     moments: list[float] = field(default_factory=lambda: [0.0] * 6)
 
     def add(self, pair: Pair, displacement: Tensor) -> None:
@@ -82,6 +85,11 @@ class _Sums:
         for k, value in enumerate((fixed, warped, fixed * fixed, warped * warped, fixed * warped)):
             self.moments[k] += float(value.sum())
         self.moments[5] += fixed.numel()
+        points = pair.fixed.points, pair.moving.points
+        if points[0] is not None and points[1] is not None:
+            apart = landmark_distances(displacement, points[0], points[1], pair.fixed.spacing)
+            self.landmarks += apart.numel()
+            self.distance += float(apart.double().sum())
         if pair.fixed.labels is not None and pair.moving.labels is not None:
             self.labelled = True
             self.overlap.add(
@@ -97,6 +105,8 @@ class _Sums:
 
     def figures(self) -> dict[str, float]:
         out = {"ncc": self.ncc(), "folds": 100.0 * self.folds / max(self.voxels, 1)}
+        if self.landmarks:
+            out["tre"] = self.distance / self.landmarks
         if self.labelled:
             by_label = self.overlap.dice()
             if by_label:
@@ -112,7 +122,9 @@ Loss = Callable[[Pair, Context], float]
 def validate_pair(
     store: PairStore, indices: Sequence[int], batch: int, context: Context, register: Register
 ) -> dict[str, float]:
-    """Figures of one pair in its primary direction: dice, dice_LABEL, folds (percent), ncc.
+    """Figures of one pair in its primary direction: dice, dice_LABEL, tre, folds (percent), ncc.
+
+    ``tre`` is the mean distance (mm) of the landmarks inside the prepared grid.
 
     Slices are registered ``batch`` at a time and counted together, so Dice is that of the volume.
     """
@@ -126,11 +138,16 @@ def validate_pair(
 def loss_of_pair(
     store: PairStore, indices: Sequence[int], batch: int, context: Context, loss: Loss
 ) -> dict[str, float]:
-    """The training loss of one pair, averaged over its slices, as ``{"loss": ...}``."""
+    """The training loss of one pair, averaged over its slices, as ``{"loss": ...}``.
+
+    Without its landmarks: they are for measuring only.
+    """
     total = 0.0
     for start in range(0, len(indices), batch):
         part = indices[start : start + batch]
-        total += loss(store.batch([(k, False) for k in part], context.device), context) * len(part)
+        pair = store.batch([(k, False) for k in part], context.device)
+        bare = [replace(sample, points=None) for sample in (pair.fixed, pair.moving)]
+        total += loss(Pair(bare[0], bare[1], pair.field), context) * len(part)
     return {"loss": total / len(indices)}
 
 
@@ -144,21 +161,27 @@ def average(rows: Sequence[dict[str, float]]) -> dict[str, float]:
 
 
 def _rank(name: str) -> tuple[int, int, str]:
-    first = {"dice": 0, "loss": 1, "ncc": 2, "folds": 3}
+    first = {"dice": 0, "loss": 1, "tre": 2, "ncc": 3, "folds": 4}
     if name in first:
         return first[name], 0, name
     label = name.removeprefix("dice_")
-    return 4, int(label) if label.isdigit() else 0, name
+    return 5, int(label) if label.isdigit() else 0, name
 
 
-def score(figures: dict[str, float]) -> float:
-    """What the best checkpoint maximises: Dice, or minus the loss where there are no labels."""
-    return figures["dice"] if "dice" in figures else -figures["loss"]
+def score(figures: dict[str, float], select: str | None = None) -> float:
+    """What the best checkpoint maximises: Dice, or minus the loss where there are no labels.
+
+    ``select`` names another figure; all but Dice are to be small.
+    """
+    chosen = select or ("dice" if "dice" in figures else "loss")
+    return figures[chosen] if chosen == "dice" else -figures[chosen]
 
 
 def in_words(figures: dict[str, float]) -> str:
     """The main figures for a message."""
     shown = [f"{name} {figures[name]:.4f}" for name in ("dice", "loss", "ncc") if name in figures]
+    if "tre" in figures:
+        shown.append(f"TRE {figures['tre']:.3f} mm")
     if "folds" in figures:
         shown.append(f"folds {figures['folds']:.3f} %")
     return ", ".join(shown)

@@ -1,0 +1,93 @@
+"""Training settings of AD-RegNet's presets, in plain data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from regtool.api.presets import cosine
+
+_PUBLISHED: dict[str, Any] = {
+    "batch": 1,
+    "lambda_similarity": 1.0,
+    "lambda_regularity": 0.1,
+    "lambda_landmarks": 1.0,
+    "similarity": {"ncc": 1.0, "ssim": 1.0, "local_ncc": 0.0, "mse": 0.0, "mind": 0.0},
+    "ssim_window": 7,
+    "ncc_window": 9,
+    "smoothness": 1.0,
+    "jacobian": 1.0,
+    "units": "voxels",
+    "second_look": 0.0,
+    "teacher": 0.0,
+    "known_field": 0.0,
+    "clip": None,
+    "ema": None,
+    "lr": 1e-4,
+}
+"""The paper's outer weights; inner ones, and the windows, are ours (METHODS 7.3, AD-4)."""
+
+PAPER_TRAINING: dict[str, Any] = {
+    **_PUBLISHED,
+    # IXI's 403 training scans, 200 epochs; the rate is halved after every twentieth.
+    "steps": 80_600,
+    "val_every": 403,
+    "patience": 20,
+    "schedule": {
+        "kind": "step",
+        "milestones": (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
+        "gamma": 0.5,
+    },
+}
+"""As the paper says, on a data set of IXI's size."""
+
+_SHORT: dict[str, Any] = {
+    **_PUBLISHED,
+    "lambda_regularity": 1.0,
+    "similarity": {"ncc": 0.0, "ssim": 0.0, "local_ncc": 1.0, "mse": 0.0, "mind": 0.0},
+    "ncc_window": 7,
+    "jacobian": 10.0,
+    "second_look": 0.25,
+    "clip": 1.0,
+    "ema": 0.99,
+    "schedule": cosine(),
+}
+"""What makes hours on a CPU enough; none of it is in the paper."""
+
+_BODY: dict[str, Any] = {"affine": 0.5, "rotation": 10.0, "scaling": 0.1, "translation": 6.0}
+
+BRAIN_TRAINING: dict[str, Any] = {
+    **_SHORT,
+    "steps": 1_500,
+    "lr": 5e-4,
+    "augment": {
+        "flip": ("x",),
+        **_BODY,
+        "gamma": 0.2,
+        "synthesis": 0.4,
+        "transfer": 0.4,
+        "blur": 0.7,
+        "bias": 0.3,
+        "noise": 0.03,
+    },
+}
+"""Pairs of T1 scans. Two of three images get a contrast of no scanner, by their labels or by a
+curve, so that the weights know shapes and not T1; similarity is that of the scans themselves."""
+
+LUNG_TRAINING: dict[str, Any] = {
+    **_SHORT,
+    "smoothness": 0.5,
+    "steps": 1_500,
+    "lr": 5e-4,
+    "augment": {"flip": ("x",), **_BODY, "gamma": 0.1, "noise": 0.02},
+}
+"""Breaths: local correlation forgives that lungs grow denser as they lose air."""
+
+TRIAL_TRAINING: dict[str, Any] = {
+    **LUNG_TRAINING,
+    "steps": 400,
+    "lr": 1e-3,
+    "second_look": 0.0,
+    "ema": 0.98,
+    "augment": {"flip": ("x",)},
+}
+"""Minutes for each of several networks that are compared: the study of the paper's parts."""
