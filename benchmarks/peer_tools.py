@@ -7,6 +7,7 @@ of regtool and need nothing here.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 
 import numpy as np
@@ -41,7 +42,10 @@ def elastix(
         image(fixed), image(moving), parameter_object=parameters, log_to_console=False,
         number_of_threads=threads,
     )  # fmt: skip
-    field = itk.array_from_image(itk.transformix_deformation_field(image(moving), found))
+    with tempfile.TemporaryDirectory() as folder:  # it writes the field into a file, too
+        field = itk.array_from_image(
+            itk.transformix_deformation_field(image(moving), found, output_directory=folder)
+        )
     u = np.moveaxis(field, -1, 0)[::-1]  # components x, y, z to tensor axes
     return np.stack([c / h for c, h in zip(u, spacing, strict=True)])
 
