@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from regtool.data.acdc import read_acdc
+from regtool.data.breathing import read_breathing
 from regtool.data.camus import read_camus
 from regtool.data.cases import PairCase
 from regtool.data.echonet import read_echonet
@@ -16,6 +17,7 @@ from regtool.errors import InputError, UsageError
 
 READERS: dict[str, Callable[[str], list[PairCase]]] = {
     "acdc": read_acdc,
+    "breathing": read_breathing,
     "camus": read_camus,
     "echonet": read_echonet,
     "oasis": read_oasis,

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-import numpy as np
+from functools import cached_property
 
+import numpy as np
+from numpy.typing import NDArray
+
+from regtool.data.phantoms.lung_anatomy import Anatomy
+from regtool.data.phantoms.lung_pair import breathe
 from regtool.data.phantoms.noise import Texture, Tubes, blur, where
-from regtool.data.phantoms.pair import VIEWS, Floats, Phantom, Points, axes_mm, grid_of
+from regtool.data.phantoms.pair import VIEWS, Floats, Phantom, Points, grid_of
 from regtool.data.phantoms.shapes import (
     capsule,
     edge,
@@ -16,7 +21,6 @@ from regtool.data.phantoms.shapes import (
     soft_max,
 )
 
-NAMES = {1: "right lung", 2: "left lung"}
 SOFT = 3.5  # mm over which an edge spreads: the voxel and the reconstruction kernel
 
 
@@ -24,30 +28,23 @@ def lung(
     seed: int = 0,
     shape: tuple[int, ...] = VIEWS["lung"][0],
     spacing: tuple[float, ...] = VIEWS["lung"][1],
+    family: str = "diaphragm",
 ) -> Phantom:
     """Expiration (fixed) and inspiration (moving) of one chest; ``seed`` varies the anatomy.
 
     ``shape`` and ``spacing`` (mm) in array order (z, y, x), feet first. Labels: 1 right lung, 2
-    left lung. The diaphragm moves by 15 to 24 mm; lungs grow denser as they lose air.
+    left lung. ``family`` is one of the motions of ``lung_motion``; lungs grow denser as they lose
+    air.
     """
     rng = np.random.default_rng([seed, 0x4C])
-    scene = _Chest(rng)
-    z, y, x = axes_mm(shape, spacing)
-    points = (x, y, z)
-    material = scene.to_inspiration(points)
-    across, along, up = (m - p for m, p in zip(material, points, strict=True))
-    truth = np.stack(
-        [np.broadcast_to(d / s, shape) for d, s in zip((up, along, across), spacing, strict=True)]
-    ).astype(np.float32)
-    squeeze = 1 + np.gradient(truth[0], axis=0) + np.gradient(truth[1], axis=1)
-    fixed, fixed_labels = scene.scan(material, np.asarray(squeeze, np.float32), rng)
-    moving, moving_labels = scene.scan(points, np.ones(shape, np.float32), rng)
-    grid = grid_of(shape, spacing, np.eye(3), (0.0, rng.uniform(-180, -150), -150.0))
-    return Phantom(fixed, moving, fixed_labels, moving_labels, grid, truth, NAMES, "ct")
+    chest = Chest(rng)
+    centre = (0.0, rng.uniform(-180, -150), -150.0)
+    grid = grid_of(shape, spacing, np.eye(3), centre)
+    return breathe(chest, family, rng, grid, centre)
 
 
-class _Chest:
-    """One chest in mm, LPS about its middle, as a function of position at full inspiration."""
+class Chest:
+    """One chest in mm, LPS about its middle, as a function of position."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self._grain = Texture(rng, 5.0)
@@ -56,22 +53,22 @@ class _Chest:
         self._small = Tubes(rng, 17.0, 1.0)
         self._fat = rng.uniform(8, 18)
         self._dome = rng.uniform(-84, -72)
-        self._breath = rng.uniform(15, 24)
         self._heart = rng.uniform(0.92, 1.08)
         self._rib = rng.uniform(0, 1)
 
-    def to_inspiration(self, p: Points) -> Points:
-        """Where the tissue at ``p`` at expiration was at inspiration; smooth, without folds.
+    @cached_property
+    def anatomy(self) -> Anatomy:
+        """Where the lungs and the chest wall are, for motions."""
+        return Anatomy.of(self.lungs_at, (300.0, 200.0, 280.0), np.zeros(3, np.float32))
 
-        The diaphragm rises, less and less towards the apex and the chest wall; the front of the
-        chest sinks by a few millimetres.
-        """
-        x, y, z = p
-        middle = 1 - smoothstep(np.sqrt((x / 150) ** 2 + (y / 105) ** 2), 0.45, 1.05)
-        behind = 1 + np.float32(0.25) * np.tanh(y / 60)
-        down = (1 - smoothstep(z, -75, 120)) * np.float32(self._breath)
-        front = smoothstep(-y, -20, 105) * smoothstep(z + 0 * y, -190, -40)
-        return x, y - np.float32(0.2 * self._breath) * front, z - down * middle * behind
+    def lungs_at(self, p: Points) -> NDArray[np.uint8]:
+        """1 in the right lung, 2 in the left, elsewhere 0, at points."""
+        shape = np.broadcast_shapes(*(q.shape for q in p))
+        broad = self._broad(*p)
+        right, left = self._lungs(
+            p, self._wall(np.zeros(shape, np.float32), p, broad, broad), broad
+        )
+        return np.where(right > 0, 1, np.where(left > 0, 2, 0)).astype(np.uint8)
 
     def scan(
         self, p: Points, squeeze: Floats, rng: np.random.Generator

@@ -1,0 +1,216 @@
+"""Synthetic breathing as data: inhale/exhale pairs whose true correspondence is known.
+
+``breathing:phantom`` takes generated thoraxes, ``breathing:CT.nii.gz`` one CT of the thorax.
+"""
+
+from __future__ import annotations
+
+import atexit
+import csv
+import logging
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl
+
+import numpy as np
+
+from regtool.data.breathing_files import LANDMARKS, POINTS, SUFFIXES, TRUTH, write_breathing
+from regtool.data.cases import SPLITS, Case, PairCase, Split, assign_splits, is_file_name
+from regtool.data.phantom_files import PARTS
+from regtool.data.phantoms.lung import Chest
+from regtool.data.phantoms.lung_motion import FAMILIES
+from regtool.data.phantoms.lung_pair import breathe, posed
+from regtool.data.phantoms.pair import Phantom, grid_of
+from regtool.errors import UsageError
+
+if TYPE_CHECKING:
+    from regtool.data.breathing_ct import ScannedThorax
+
+log = logging.getLogger("regtool.data")
+
+GENERATED = "phantom"
+TRAINING = ("diaphragm", "sliding")
+"""Families to train on; pairs of any other are always ``test``."""
+VIEW_MM = (300.0, 248.0, 336.0)
+"""Field of view of generated pairs, (z, y, x)."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What follows the question mark."""
+
+    n: int = 8
+    seed: int = 0
+    family: tuple[str, ...] = TRAINING
+    spacing: float | None = None
+    margin: float = 30.0
+    landmarks: int = LANDMARKS
+    split: Split | None = None
+
+
+def read_breathing(spec: str) -> list[PairCase]:
+    """Pairs made on the spot: ``phantom?n=8&seed=0&family=diaphragm+sliding&spacing=4``.
+
+    Before the question mark stands ``phantom`` or the path of a CT of the thorax in HU. Pair i has
+    the seed ``seed + i`` (anatomy or pose, motion, noise) and the families in turn. ``spacing`` in
+    mm, isotropic (default 3, or that of the CT); a CT is cut to its lungs and ``margin`` mm.
+    ``landmarks`` sets their number. A fifth of the pairs is ``val``, unless ``split`` names one for
+    all; families other than diaphragm and sliding are ``test`` whatever it says. The files live in
+    a temporary folder that goes when the process ends. Raises UsageError for an unknown family or
+    setting, InputError for a CT that cannot be used.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="regtool-breathing-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    source, settings = parse(spec)
+    splits = _splits(source, settings)
+    pairs = []
+    for number, (name, phantom) in enumerate(generate(source, settings)):
+        if number == 0 and settings.n > 1:
+            log.info("making %d breathing pairs", settings.n)
+        paths = _paths(folder, name, ".nii", (*PARTS, *POINTS))
+        write_breathing(phantom, paths, settings.landmarks)
+        fixed, moving = (
+            Case(
+                paths[side], paths[f"{side}_labels"], points=paths[f"{side}_points"], modality="ct"
+            )
+            for side in ("fixed", "moving")
+        )
+        pairs.append(PairCase(name, fixed, moving, splits[name], name))
+    return pairs
+
+
+def export_breathing(spec: str, folder: Path, overwrite: bool = False) -> Path:
+    """Write the pairs of ``spec`` to a folder, with the true fields; the path of ``pairs.csv``.
+
+    The table is what ``register --pairs`` and ``evaluate`` take; the column ``truth`` names the
+    displacement field. Raises as ``read_breathing``, and OutputError.
+    """
+    source, settings = parse(spec)
+    splits = _splits(source, settings)
+    rows = []
+    for name, phantom in generate(source, settings):
+        paths = _paths(folder, name, ".nii.gz", tuple(SUFFIXES))
+        write_breathing(phantom, paths, settings.landmarks, overwrite)
+        rows.append(
+            {part: path.name for part, path in paths.items()}
+            | {"name": name, "split": splits[name]}
+        )
+    table = folder / "pairs.csv"
+    with table.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return table
+
+
+def generate(source: str, settings: Settings) -> Iterator[tuple[str, Phantom]]:
+    """Name and images of each pair in turn. Raises InputError for a CT that cannot be used."""
+    thorax = None
+    if source != GENERATED:
+        from regtool.data.breathing_ct import read_thorax  # SimpleITK is slow to load
+
+        thorax = read_thorax(source)
+    for number, name in enumerate(_names(source, settings)):
+        seed = settings.seed + number
+        family = settings.family[number % len(settings.family)]
+        yield name, make_breathing(thorax, family, seed, settings.spacing, settings.margin)
+
+
+def make_breathing(
+    thorax: ScannedThorax | None,
+    family: str,
+    seed: int,
+    spacing: float | None = None,
+    margin: float = 30.0,
+) -> Phantom:
+    """One pair of a scanned thorax, or of one generated from ``seed``.
+
+    Generated pairs have the expiration or the inspiration as the fixed image; a CT counts as the
+    expiration and is the moving image, since it may end right below the lungs, which must then not
+    move out of it.
+    """
+    rng = np.random.default_rng([seed, 0x4272, list(FAMILIES).index(family)])
+    if thorax is not None:
+        grid = thorax.grid_around(margin, spacing)
+        return breathe(thorax, family, rng, grid, thorax.middle, False, posed(rng, 0.06, 4.0))
+    step = spacing or 3.0
+    shape = tuple(max(8, round(v / step)) for v in VIEW_MM)
+    middle = (0.0, float(rng.uniform(-180, -150)), -150.0)
+    grid = grid_of(shape, (step,) * 3, np.eye(3), middle)
+    chest = Chest(np.random.default_rng([seed, 0x4C]))
+    down = bool(rng.random() < 0.5)
+    return breathe(chest, family, rng, grid, middle, down, posed(rng, 0.12, 4.0))
+
+
+def parse(spec: str) -> tuple[str, Settings]:
+    """Source and settings of a specification. Raises UsageError."""
+    source, _, query = spec.partition("?")
+    values: dict[str, object] = {}
+    for key, text in parse_qsl(query.replace("+", "%2B"), keep_blank_values=True):
+        values[key] = _value(f"--data breathing:{source or GENERATED}", key, text)
+    return source or GENERATED, Settings(**values)  # type: ignore[arg-type]
+
+
+def _value(where: str, key: str, text: str) -> object:
+    whole = {"n": 1, "seed": 0, "landmarks": 1}
+    lengths = {"spacing": (1.0, 20.0), "margin": (0.0, 1000.0)}
+    if key in whole:
+        if not text.isdecimal() or int(text) < whole[key]:
+            raise UsageError(f"{where}: {key}={text}: a whole number from {whole[key]} is needed")
+        return int(text)
+    if key in lengths:
+        low, high = lengths[key]
+        try:
+            value = float(text)
+        except ValueError:
+            value = -1.0
+        if not low <= value <= high:
+            raise UsageError(f"{where}: {key}={text}: {low:g} to {high:g} mm are needed")
+        return value
+    if key == "family":
+        names = tuple(text.split("+"))
+        unknown = [name for name in names if name not in FAMILIES]
+        if unknown:
+            raise UsageError(
+                f"{where}: family={text}: choose of {', '.join(FAMILIES)}, joined by +"
+            )
+        return names
+    if key == "split":
+        if text not in SPLITS:
+            raise UsageError(f"{where}: split={text}: choose one of {', '.join(SPLITS)}")
+        return text
+    known = ", ".join((*whole, *lengths, "family", "split"))
+    raise UsageError(f"{where}: unknown setting {key!r}; use {known}")
+
+
+def _names(source: str, settings: Settings) -> list[str]:
+    stem = Path(source).name.split(".")[0]
+    stem = stem if is_file_name(stem) else "ct"
+    return [
+        f"breathing_{stem}_{settings.family[i % len(settings.family)]}_{settings.seed + i:04d}"
+        for i in range(settings.n)
+    ]
+
+
+def _splits(source: str, settings: Settings) -> dict[str, Split]:
+    names = _names(source, settings)
+    splits = assign_splits(names, val=0.2)
+    if settings.split is not None:
+        splits = dict.fromkeys(names, settings.split)
+    for number, name in enumerate(names):
+        if settings.family[number % len(settings.family)] not in TRAINING:
+            splits[name] = "test"
+    return splits
+
+
+def _paths(folder: Path, name: str, suffix: str, parts: tuple[str, ...]) -> dict[str, Path]:
+    """Files without compression (``suffix`` .nii) are quicker to write and to read again."""
+    words = {TRUTH: "truth_1Warp"}
+    return {
+        part: folder / f"{name}_{words.get(part, part)}{'.csv' if part in POINTS else suffix}"
+        for part in parts
+    }
