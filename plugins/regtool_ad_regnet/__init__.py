@@ -1,0 +1,1 @@
+"""AD-RegNet as a regtool method."""
