@@ -129,11 +129,11 @@ AD_REGNET: dict[str, dict[str, Any]] = {
     },
     "trial": {
         "ndim": 3,
-        "network": {**_AIDS, "widths": (8, 16, 32, 64), "compare": 8},
+        "network": {**_HALF, "widths": (8, 16, 32, 64), "compare": 8},
         "preparation": {
             "orientation": "LPS",
-            "spacing": (7.0, 7.0, 7.0),
-            "size": (48, 48, 48),
+            "spacing": (5.0, 5.0, 5.0),
+            "size": (64, 64, 64),
             "anchor": "intensity",
             "intensity": [{"kind": "window", "low": -1000.0, "high": 0.0}],
         },
@@ -142,4 +142,4 @@ AD_REGNET: dict[str, dict[str, Any]] = {
 }
 """``paper``: IXI; ``paper-lung``: DIR-Lab; ``paper-tiles``: for volumes that do not fit; ``medium``
 and ``small``: fewer channels. ``brain`` and ``lung``: hours on a CPU, fields at half the
-resolution; ``trial``: lungs in 48 cubed, for the study of the parts."""
+resolution; ``trial``: lungs at 5 mm with fewer channels, for the study of the parts."""
