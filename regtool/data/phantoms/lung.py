@@ -55,6 +55,12 @@ class Chest:
         self._dome = rng.uniform(-84, -72)
         self._heart = rng.uniform(0.92, 1.08)
         self._rib = rng.uniform(0, 1)
+        self._tree = Tubes(rng, 25.0, 1.0)
+        self._vessels = rng.uniform(0.7, 1.5)
+        self._domes = 50 * rng.uniform(0.75, 1.2), 38 * rng.uniform(0.75, 1.2)
+        self._air = rng.uniform(110, 165), rng.uniform(25, 80)
+        self._kernel = rng.uniform(0.1, 0.2)
+        self._noise = rng.uniform(10, 20)
 
     @cached_property
     def anatomy(self) -> Anatomy:
@@ -88,7 +94,8 @@ class Chest:
         labels = np.zeros(shape, np.uint8)
         labels[right > 0] = 1
         labels[left > 0] = 2
-        image = blur(canvas, 0.12, (0, 1, 2)) + 14 * rng.standard_normal(shape, dtype=np.float32)
+        image = blur(canvas, self._kernel, (0, 1, 2))
+        image += np.float32(self._noise) * rng.standard_normal(shape, dtype=np.float32)
         return np.clip(np.rint(image), -1024, 3071).astype(np.int16), labels
 
     def _wall(self, canvas: Floats, p: Points, broad: Floats, grain: Floats) -> Floats:
@@ -137,8 +144,9 @@ class Chest:
         """Height in mm above the diaphragm: two domes, the right one higher."""
         x, y, z = p
         dome = np.float32(self._dome)
-        right = 50 * np.exp(-(((x + 62) / 62) ** 2) - ((y + 8) / 66) ** 2)
-        left = 38 * np.exp(-(((x - 62) / 58) ** 2) - ((y + 2) / 66) ** 2)
+        high, low = (np.float32(d) for d in self._domes)
+        right = high * np.exp(-(((x + 62) / 62) ** 2) - ((y + 8) / 66) ** 2)
+        left = low * np.exp(-(((x - 62) / 58) ** 2) - ((y + 2) / 66) ** 2)
         return np.asarray(z - dome - right - left + 30 + 0.28 * (y + 10), np.float32)
 
     def _lungs(self, p: Points, cage: Floats, broad: Floats) -> tuple[Floats, Floats]:
@@ -199,14 +207,22 @@ class Chest:
         x, y, z = p
         inside = edge(depth, SOFT)
         mask = inside > 0
-        fromhilum = np.sqrt((np.abs(x) - 38) ** 2 + (y - 8) ** 2 + (z - 10) ** 2)
-        air = 125 + 45 * np.clip((y + 60) / 130, 0, 1) + 16 * grain
-        paint(canvas, air * squeeze - 1000, inside)
-        thick = np.float32(0.010) + np.float32(0.07) * np.exp(-fromhilum / 32)
+        hilum = np.abs(x) - 38, y - 8, z - 10
+        far = np.sqrt(hilum[0] ** 2 + hilum[1] ** 2 + hilum[2] ** 2)
+        air = self._air[0] + self._air[1] * np.clip((y + 60) / 130, 0, 1) + 16 * grain
+        paint(canvas, air.astype(np.float32) * squeeze - 1000, inside)
+        thick = np.float32(0.010) + np.float32(0.07) * np.exp(-far / 32)
         large = np.exp(-where(mask, self._large.distance, p) / thick)
-        fine = np.exp(-where(mask, self._small.distance, p) / np.float32(0.035))
-        fine = fine * np.float32(0.6)
-        paint(canvas, 35, np.maximum(large, fine) * inside * mask)
+        # Branches run outwards from the hilum: across, the pattern spreads with the distance.
+        spread = (80 + 0.3 * far) / (far + 4)
+        side = np.where(x < 0, np.float32(0), np.float32(300))
+        out = hilum[0] * spread + side, hilum[1] * spread, hilum[2] * spread
+        trunk = np.clip(np.float32(0.045 * self._vessels) * (60 / (far + 10)) ** 2, 0, 0.35)
+        tree = np.exp(-where(mask, self._tree.distance, out) / np.maximum(trunk, 1e-3))
+        fine = np.exp(-where(mask, self._small.distance, p) / np.float32(0.035 * self._vessels))
+        fine = fine * np.float32(0.5)
+        vessel = np.maximum(np.maximum(large, tree * np.float32(0.9)), fine)
+        paint(canvas, 35, vessel * inside * mask)
         fissure = np.abs(z - 5 - 0.9 * (y - 5) - 6 * np.sin(x / 40))
         paint(canvas, -600, edge(0.9 - fissure, SOFT) * 0.8 * inside)
 

@@ -15,7 +15,7 @@ from regtool.spatial.grid import Grid
 NAMES = {1: "right lung", 2: "left lung"}
 MEAN_MM = (6.5, 9.5)
 """Range of the mean displacement over the lungs, from which each pair draws its own."""
-MOST_MM = 28.0
+MOST_MM = 26.0
 """No tissue of the lungs moves further."""
 LEAST_DET = 0.2
 """Smallest determinant of the map, by central differences on the grid of the images."""
