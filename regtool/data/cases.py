@@ -14,11 +14,30 @@ UNSAFE = set('/\\:*?"<>|')
 
 
 @dataclass(frozen=True)
+class Raw:
+    """How to read a file of bare 16-bit values (little-endian, x fastest, then y, then z).
+
+    ``size`` and ``spacing`` (mm) are (x, y, z); ``direction`` says where the axes point to, as
+    three letters such as ``LPS`` or ``LPI`` (regtool.data.raw). ``offset`` is subtracted from the
+    values, and what is then below ``lowest`` becomes ``lowest``.
+    """
+
+    size: tuple[int, int, int]
+    spacing: tuple[float, float, float]
+    direction: str = "LPS"
+    offset: int = 0
+    lowest: int = -(2**15)
+
+
+@dataclass(frozen=True)
 class Case:
     """One image and what belongs to it.
 
     ``frame`` counts from 0 and picks one volume of a 4-D ``image`` or one frame of a video; None
     for ordinary files. ``labels`` of a frame may be a table of tracings (``VolumeTracings.csv``).
+    ``stored`` is None for files that core reads; else ``image`` (and ``labels``) are a ``pickle``
+    of arrays, or ``image`` is a Raw file. ``counted_from`` is None for ``points`` in LPS mm; else
+    they are voxels of the image, x y z, counted from this number, in a text without a header.
     ``regtool.data.loading`` reads a case.
     """
 
@@ -28,13 +47,21 @@ class Case:
     points: Path | None = None
     modality: str | None = None
     frame: int | None = None
+    stored: Literal["pickle"] | Raw | None = None
+    counted_from: int | None = None
+
+    @property
+    def ordinary(self) -> bool:
+        """Whether core reads all of it by the paths alone."""
+        return self.frame is None and self.stored is None and self.counted_from is None
 
 
 @dataclass(frozen=True)
 class PairCase:
     """A pair to register: ``name`` is unique within its source and safe as a file name.
 
-    ``subject`` is the unit of splitting: pairs of one subject never lie in two splits.
+    ``subject`` is the unit of splitting: pairs of one subject never lie in two splits. ``field`` is
+    a known displacement from fixed to moving points, a file as of ``1Warp``; for synthetic pairs.
     """
 
     name: str
@@ -42,6 +69,7 @@ class PairCase:
     moving: Case
     split: Split
     subject: str
+    field: Path | None = None
 
 
 def assign_splits(subjects: Iterable[str], val: float = 0.1, test: float = 0.0) -> dict[str, Split]:

@@ -9,7 +9,10 @@ from regtool.data.acdc import read_acdc
 from regtool.data.breathing import read_breathing
 from regtool.data.camus import read_camus
 from regtool.data.cases import PairCase
+from regtool.data.dirlab import read_dirlab
 from regtool.data.echonet import read_echonet
+from regtool.data.ixi import read_ixi
+from regtool.data.learn2reg import read_learn2reg
 from regtool.data.oasis import read_oasis
 from regtool.data.pairs_table import read_pairs
 from regtool.data.phantom_files import read_phantoms
@@ -19,7 +22,10 @@ READERS: dict[str, Callable[[str], list[PairCase]]] = {
     "acdc": read_acdc,
     "breathing": read_breathing,
     "camus": read_camus,
+    "dirlab": read_dirlab,
     "echonet": read_echonet,
+    "ixi": read_ixi,
+    "learn2reg": read_learn2reg,
     "oasis": read_oasis,
     "pairs": read_pairs,
     "phantom": read_phantoms,

@@ -2,33 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import parse_qsl
 
+from regtool.data.cases import SPLITS, PairCase
 from regtool.errors import UsageError
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What a setting may be: one of ``words``, or a whole number from ``least`` on."""
+    """What a setting may be: one of ``words``, a whole number from ``least`` on, or a path."""
 
     default: str | int
     words: tuple[str, ...] = ()
     least: int | None = None
+    path: bool = False
 
     @property
     def allowed(self) -> str:
         """The allowed values, for a message."""
         number = [] if self.least is None else [f"a whole number from {self.least}"]
-        return ", ".join([*self.words, *number])
+        return ", ".join([*self.words, *number]) or "the path of a folder"
 
     def read(self, text: str) -> str | int | None:
         """The value that ``text`` stands for; None if it is not allowed."""
+        if self.path:
+            return text or None
         if self.least is not None and text.isascii() and text.isdecimal() and len(text) < 10:
             return int(text) if int(text) >= self.least else None
         return {word.lower(): word for word in self.words}.get(text.lower())
+
+
+SPLIT = Setting("all", ("all", *SPLITS))
+"""Which pairs are wanted: those of one split, or all."""
+NIFTI = Setting("", path=True)
+"""A folder that gets the images as NIfTI files (regtool.data.nifti_copies)."""
 
 
 def parse_spec(
@@ -41,7 +50,8 @@ def parse_spec(
     """
     place, _, query = str(spec).partition("?")
     values: dict[str, str | int] = {key: setting.default for key, setting in known.items()}
-    for key, text in parse_qsl(query, keep_blank_values=True):
+    for part in filter(None, query.split("&")):
+        key, _, text = part.partition("=")
         if key not in known:
             raise UsageError(
                 f"--data {reader}:{place}: unknown setting {key!r}; use {', '.join(known)}"
@@ -51,3 +61,16 @@ def parse_spec(
             raise UsageError(f"--data {reader}:{place}: {key}={text}: use {known[key].allowed}")
         values[key] = value
     return Path(place).expanduser(), values
+
+
+def chosen(pairs: Sequence[PairCase], settings: Mapping[str, str | int]) -> list[PairCase]:
+    """The pairs of the wanted split, as NIfTI files if these are wanted.
+
+    Raises as ``regtool.data.nifti_copies.as_nifti``.
+    """
+    wanted = [p for p in pairs if settings["split"] in ("all", p.split)]
+    if not settings.get("nifti"):
+        return wanted
+    from regtool.data.nifti_copies import as_nifti
+
+    return as_nifti(wanted, Path(str(settings["nifti"])).expanduser())

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from regtool.data.cases import Case, PairCase, Split
 from regtool.data.settings import Setting
+
+T = TypeVar("T")
 
 COUNT = Setting(100, ("all",), 1)
 """How many training pairs; they are prepared and kept in memory."""
@@ -32,22 +35,30 @@ def couple(fixed: Scan, moving: Scan, split: Split) -> PairCase:
     return PairCase(name, fixed.case, moving.case, split, fixed.subject)
 
 
-def among(scans: Sequence[Scan], count: str | int, seed: int, split: Split) -> list[PairCase]:
+def among(
+    scans: Sequence[Scan],
+    count: str | int,
+    seed: int,
+    split: Split,
+    moving: Mapping[str, Scan] | None = None,
+) -> list[PairCase]:
     """``count`` (or ``all``) of the pairs of ``scans``, each pair once, in one direction.
 
     Scans stand on a circle in an order that depends on ``seed`` and their names; those one place
     apart are paired first, then those two apart, and so on: every scan takes part equally often
-    (but for the last, unfinished round), as fixed and as moving image.
+    (but for the last, unfinished round), as fixed and as moving image. With ``moving``, the moving
+    scan is another of the same subject, by the name of the one in ``scans``.
     """
     circle = ranked(scans, seed)
     size = len(circle)
     most = size * (size - 1) // 2
     wanted = most if count == "all" else min(int(count), most)
     steps = [(place, apart) for apart in range(1, size // 2 + 1) for place in range(size)]
-    return [
-        couple(circle[place], circle[(place + apart) % size], split)
-        for place, apart in steps[:wanted]
-    ]
+    pairs = []
+    for place, apart in steps[:wanted]:
+        other = circle[(place + apart) % size]
+        pairs.append(couple(circle[place], moving[other.name] if moving else other, split))
+    return pairs
 
 
 def across(
@@ -60,12 +71,26 @@ def across(
     ends = ranked(moving, seed)
     size = len(ends)
     steps = [(place, turn) for turn in range(size) for place in range(len(fixed))]
-    wanted = len(steps) if count == "all" else int(count)
     return [
-        couple(fixed[place], ends[(turn + place) % size], split) for place, turn in steps[:wanted]
+        couple(fixed[place], ends[(turn + place) % size], split)
+        for place, turn in first(steps, count)
     ]
+
+
+def first(items: Sequence[T], count: str | int) -> Sequence[T]:
+    """The first ``count`` items, or ``all``."""
+    return items if count == "all" else items[: int(count)]
 
 
 def ranked(scans: Sequence[Scan], seed: int) -> list[Scan]:
     """The scans in an order made from ``seed`` and their names alone."""
-    return sorted(scans, key=lambda s: hashlib.sha256(f"{seed}/{s.name}".encode()).hexdigest())
+    return sorted(scans, key=lambda s: _rank(s.name, seed))
+
+
+def ranked_pairs(pairs: Sequence[PairCase], seed: int) -> list[PairCase]:
+    """The pairs in an order made from ``seed`` and their names alone."""
+    return sorted(pairs, key=lambda p: _rank(p.name, seed))
+
+
+def _rank(name: str, seed: int) -> str:
+    return hashlib.sha256(f"{seed}/{name}".encode()).hexdigest()

@@ -67,10 +67,22 @@ def read_labels(path: str | Path, allow: Sequence[Kind] = ("scalar",)) -> Volume
 
     Raises InputError when values are not integral, otherwise as ``read_image``.
     """
-    volume = read_image(path, allow)
+    return as_labels(read_image(path, allow))
+
+
+def as_labels(volume: Volume) -> Volume:
+    """The image as a label map: integers stay, floats must be whole numbers. Raises InputError."""
     if volume.array.dtype.kind in "iu":
         return volume
     return volume.with_array(_integral(volume))
+
+
+def from_values(path: Path, values: NDArray[Any], grid: Grid, form: str) -> Volume:
+    """A scalar image of values that were read elsewhere; NaN and infinite ones become 0."""
+    values, nonfinite = _zero_nonfinite(values)
+    warnings = (_nonfinite_warning(path, nonfinite),) if nonfinite else ()
+    facts = HeaderFacts(form, grid.size, nonfinite=nonfinite)
+    return Volume(values, grid, "scalar", values.dtype, path, facts, warnings)
 
 
 def read_mask(path: str | Path) -> Volume:

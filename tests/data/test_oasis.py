@@ -123,7 +123,7 @@ def test_pairs_become_training_pairs(tmp_path: Path) -> None:
         ("n=12345678901234567890", "use all, a whole number from 1"),
         ("val=many", "val=many: use all"),
         ("labels=lobes", "labels=lobes: use structures, tissues, none"),
-        ("split=mine", "unknown setting 'split'; use n, val, seed, labels"),
+        ("size=3", "unknown setting 'size'; use n, val, seed, labels, split"),
     ],
 )
 def test_settings_that_are_refused(tmp_path: Path, query: str, says: str) -> None:

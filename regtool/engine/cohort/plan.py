@@ -74,6 +74,9 @@ def _item(pair: PairCase, template: Request, folder: Path, present: set[str]) ->
     if pair.fixed.frame is not None or pair.moving.frame is not None:
         why = f"{pair.name}: a frame of a series or video; write it to a file of its own first"
         return Item(pair.name, request, error=why)
+    if not (pair.fixed.ordinary and pair.moving.ordinary):
+        why = f"{pair.name}: not NIfTI files; let the reader write such, with ?nifti=FOLDER"
+        return Item(pair.name, request, error=why)
     if template.overwrite:
         return Item(pair.name, request)
     name = f"{pair.name}_{SUFFIX}"

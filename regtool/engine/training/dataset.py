@@ -10,11 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from regtool.data.cases import PairCase
-from regtool.data.loading import load_image, load_labels
+from regtool.data.loading import load_image, load_labels, load_points
 from regtool.data.readers import open_data
 from regtool.engine.training.checkpoint import load_tensors, save_tensors
 from regtool.engine.training.store import TENSORS, Item, PairStore, StoredSample
@@ -117,9 +116,7 @@ def prepare_case(
         if which.mask is not None:
             extra[f"{side}_mask"] = read_mask(which.mask)
         if which.points is not None:
-            from regtool.imaging.points import read_points
-
-            extra[f"{side}_points"] = _coordinates(read_points(which.points))
+            extra[f"{side}_points"] = load_points(which, image)
     if preparation.initial != "none":
         from regtool.imaging.initial import initial_transform
 
@@ -138,10 +135,6 @@ def prepare_case(
         if which.modality
     }
     return prepare_pair(fixed, moving, preparation, slices=axis, modalities=modalities, **extra)
-
-
-def _coordinates(points: Any) -> np.ndarray:
-    return np.asarray(getattr(points, "points", points), dtype=np.float64)
 
 
 def slicing_axis(volume: Volume, ndim: int, chosen: int | None) -> int | None:
@@ -174,6 +167,8 @@ def cache_key(
             for path in (side.image, side.labels, side.mask, side.points):
                 facts.append(None if path is None else [str(path), *_stamp(path)])
             facts += [side.modality, side.frame]
+            if side.stored is not None or side.counted_from is not None:
+                facts += [str(side.stored), side.counted_from]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
