@@ -108,7 +108,7 @@ class Level(nn.Module):
         M_l in place of the regional map.
         """
         above = None if coarse is None else enlarged(coarse)
-        maps, importance = self.seen(fixed, self.read(moving, above))
+        maps, importance = self.seen(fixed, self._read(moving, above))
         if drop is not None:
             maps = drop(maps)
         # Voxels need the digits: float32 even under mixed precision.
@@ -128,8 +128,11 @@ class Level(nn.Module):
                 field = torch.lerp(above, update, weight)
         return Answer(field, update, weight, importance)
 
-    def read(self, moving: Tensor, above: Tensor | None) -> Tensor:
+    def read(self, moving: Tensor, coarse: Tensor | None) -> Tensor:
         """The moving features, read through the coarser field where the network is guided."""
+        return self._read(moving, None if coarse is None else enlarged(coarse))
+
+    def _read(self, moving: Tensor, above: Tensor | None) -> Tensor:
         if above is None or not self.guided:
             return moving
         with torch.autocast(moving.device.type, enabled=False):

@@ -1,14 +1,17 @@
-"""AD-RegNet whole: registration in one or several passes."""
+"""AD-RegNet whole: registration in one or several passes, whole or in tiles, with its extras."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
-from regtool.api import Context, Pair, Prediction
+from regtool.api import Context, Pair, Prediction, UsageError
 from regtool.api.spatial import compose, warp
+from regtool.api.tiles import blended
+from regtool_ad_regnet.extras import Shown
+from regtool_ad_regnet.memory import check
 from regtool_ad_regnet.network import ADRegNet
 from regtool_ad_regnet.options import ADRegNetOptions
 
@@ -21,18 +24,68 @@ class Registration(nn.Module):
         self.network = network
 
     def forward(self, pair: Pair, options: ADRegNetOptions, context: Context) -> Prediction:
-        """Register a pair in ``options.passes`` passes; one is the paper's.
+        """Register a pair, whole or in tiles; the extras are those of the first pass.
 
-        A further pass sees the moving image as warped so far, and its answer is composed with the
+        The record's ``attention`` says how each level looked. Raises DeviceError before anything is
+        computed when the memory is too small, UsageError for extras of tiles.
+        """
+        shape = tuple(pair.fixed.image.shape[2:])
+        if options.tile is not None and options.shows:
+            raise UsageError("tile: extras need the whole volume; leave out one or the other")
+        check(self.network, shape, options, pair.fixed.image.device, pair.fixed.image.shape[0])
+        if options.tile is None:
+            answer = self._whole(pair, options, context)
+        else:
+            shape = tuple(min(options.tile, n) for n in shape)
+            answer = Prediction(
+                displacement=blended(
+                    pair, shape, options.overlap, lambda part: self._passes(part, options.passes)
+                )
+            )
+        answer.notes["attention"] = self._looks(shape)
+        if pair.moving.mask is not None:
+            answer.warnings.append("the moving mask is not used: regions are those of the fixed")
+        return answer
+
+    def _whole(self, pair: Pair, options: ADRegNetOptions, context: Context) -> Prediction:
+        if not options.shows:
+            return Prediction(displacement=self._passes(pair, options.passes))
+        network, fixed = self.network, pair.fixed
+        shown = Shown(network, pair, options)
+        features = network.features(fixed.image, pair.moving.image)
+        if options.uncertainty:
+            shown.uncertainty(features, context)
+        shape = tuple(fixed.image.shape[2:])
+        fields = network.synthesise(features, shape, fixed.mask, watch=shown.watch)
+        shown.of(fields)
+        u = self._further(fields.displacement, pair, options.passes - 1)
+        return Prediction(displacement=u, extras=shown.extras)
+
+    def _passes(self, pair: Pair, passes: int) -> Tensor:
+        """The displacement of a pair without extras."""
+        u = self.network(pair.fixed.image, pair.moving.image, pair.fixed.mask).displacement
+        return self._further(u, pair, passes - 1)
+
+    def _further(self, u: Tensor, pair: Pair, passes: int) -> Tensor:
+        """After so many more passes; none is the paper's way.
+
+        A pass sees the moving image as warped so far, and its answer is composed with the
         displacement so far, as in a recursive cascade whose stages share their weights (Zhao et
         al., ICCV 2019).
         """
         fixed, moving, mask = pair.fixed.image, pair.moving.image, pair.fixed.mask
-        u = self.network(fixed, moving, mask).displacement
-        for _ in range(options.passes - 1):
-            further = self.network(fixed, warp(moving, u), mask).displacement
-            u = compose(u, further)
-        return Prediction(displacement=u)
+        for _ in range(passes):
+            u = compose(u, self.network(fixed, warp(moving, u), mask).displacement)
+        return u
+
+    def _looks(self, shape: tuple[int, ...]) -> dict[str, str]:
+        """How cross-attention looked at each level, in words."""
+        told = {}
+        for number, seen in self.network.looks(shape).items():
+            window = " x ".join(map(str, seen.window))
+            how = "dense" if seen.dense else f"windows of {window}"
+            told[f"level {number}"] = f"{how}, {seen.tokens} tokens"
+        return told
 
 
 def build(config: Mapping[str, Any]) -> Registration:

@@ -7,7 +7,7 @@ paper is silent or contradicts itself, and what was done.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,13 +19,15 @@ from torch.utils.checkpoint import checkpoint
 from regtool.api import UsageError
 from regtool.api.nn import pad_to_multiple
 from regtool.api.spatial import integrate
-from regtool_ad_regnet.attention import CrossAttention, Seen
+from regtool_ad_regnet.attention import Seen
 from regtool_ad_regnet.fusion import Answer, Drop, Level, enlarged
 from regtool_ad_regnet.slabs import cropped
 from regtool_ad_regnet.unet import UNet
 
 Features = list[tuple[Tensor, Tensor]]
 """Of the fixed and the moving image, from the finest level to the coarsest."""
+
+Watch = Callable[[int, Tensor, Tensor], None]
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,7 @@ class ADRegNet(nn.Module):
             "flow_init": flow_init,
             "integrate": integrate,
         }
+        self.settings = settings
         self.unet = UNet(widths, stem, checkpointing)
         self.stem, self.widths = stem, tuple(widths)
         self.multiple = stem * 2 ** (len(widths) - 1)
@@ -151,10 +154,12 @@ class ADRegNet(nn.Module):
         shape: tuple[int, ...],
         mask: Tensor | None = None,
         drop: Drop | None = None,
+        watch: Watch | None = None,
     ) -> Fields:
         """Fields from coarse to fine for images of size ``shape``.
 
-        The list of features is emptied on the way. ``drop`` replaces the dropout of training.
+        The list of features is emptied on the way. ``drop`` replaces the dropout of training;
+        ``watch(number, fixed, moving)`` is shown the features that each level's attention sees.
         """
         if mask is not None:
             mask = pad_to_multiple(mask.float(), self.multiple)[0]
@@ -164,6 +169,8 @@ class ADRegNet(nn.Module):
         for number in reversed(range(len(self.levels))):
             f, m = features.pop()
             coarse = answers[-1].field if answers else None
+            if watch is not None:
+                watch(number, f, self.level(number).read(m, coarse))
             part = None if mask is None else functional.avg_pool3d(mask, self.stem * 2**number)
             answers.append(self._run(self.levels[number], f, m, coarse, part, drop))
         levels = tuple(self._moved(answer.field) for answer in answers)
@@ -175,11 +182,18 @@ class ADRegNet(nn.Module):
         """How cross-attention looks at each level, by its number, for images of size ``shape``."""
         padded = [-(-n // self.multiple) * self.multiple for n in shape]
         seen = {}
-        for number, level in enumerate(self.levels):
-            if isinstance(level.attention, CrossAttention):
+        for number in range(len(self.levels)):
+            attention = self.level(number).attention
+            if attention is not None:
                 side = self.stem * 2**number
-                seen[number] = level.attention.looks(tuple(n // side for n in padded))
+                seen[number] = attention.looks(tuple(n // side for n in padded))
         return seen
+
+    def level(self, number: int) -> Level:
+        """The level of that number, 0 the finest."""
+        found = self.levels[number]
+        assert isinstance(found, Level)
+        return found
 
     def _run(self, level: nn.Module, *parts: Any) -> Answer:
         if self.checkpointing and torch.is_grad_enabled():

@@ -24,8 +24,11 @@ class Block(nn.Module):
         self.second = nn.Conv3d(outputs, outputs, 3, padding=1, bias=False)
         self.norms = nn.ModuleList(Normalised(outputs) for _ in range(2))
 
-    def forward(self, *parts: Tensor) -> Tensor:
+    def forward(self, parts: list[Tensor]) -> Tensor:
+        """Of maps side by side; without gradients the list is emptied, so that they can go."""
         x = self.norms[0](convolve(self.first, *parts))
+        if not torch.is_grad_enabled():
+            parts.clear()
         return self.norms[1](convolve(self.second, x))
 
 
@@ -59,17 +62,18 @@ class UNet(nn.Module):
         x = image if self.stem is None else self.stem(image)
         skips: list[Tensor] = []
         for encode, halve in zip(self.encode, [*self.halve, None], strict=True):
-            x = self._run(encode, x)
+            x = self._run(encode, [x])
             if halve is not None:
                 skips.append(x)
                 x = halve(x)
         features = [x]
         for enlarge, decode in zip(reversed(self.enlarge), reversed(self.decode), strict=True):
-            x = self._run(decode, doubled(enlarge, x), skips.pop())
+            parts = [doubled(enlarge, x), skips.pop()]
+            x = self._run(decode, parts)
             features.append(x)
         return features[::-1]
 
-    def _run(self, block: nn.Module, *parts: Tensor) -> Tensor:
+    def _run(self, block: nn.Module, parts: list[Tensor]) -> Tensor:
         if self.checkpointing and torch.is_grad_enabled():
-            return checkpoint(block, *parts, use_reentrant=False)
-        return block(*parts)
+            return checkpoint(block, parts, use_reentrant=False)
+        return block(parts)

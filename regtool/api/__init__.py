@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from regtool.errors import GeometryError, InputError, PluginError, UsageError
+from regtool.errors import DeviceError, GeometryError, InputError, PluginError, UsageError
 from regtool.plugins.description import (
     API_VERSION,
     CAPABILITIES,
@@ -30,6 +30,7 @@ __all__ = [
     "API_VERSION",
     "CAPABILITIES",
     "Context",
+    "DeviceError",
     "Extra",
     "Field",
     "GeometryError",
