@@ -63,21 +63,14 @@ class RecordFields:
         the other direction moves x to T' A x.
         """
         case = self.cases[number]
-        prepared = prepare_case(case, self.preparation, self.slices, self.seed, 1)
         forward, back = self._record(case, False), self._record(case, True)
         if forward is None:
             raise InputError(
                 f"{self.folder}: no record of {case.fixed.image} and {case.moving.image}, nor "
                 f"{case.name}_{SUFFIX}; register the pair, or name another source of fields"
             )
-        start = prepared.initial
-        back_again = np.asarray(np.linalg.inv(start), dtype=np.float64)
-        u = chain_displacement(prepared.grid, [*_chain(forward), back_again])
-        if back is not None:
-            v = chain_displacement(prepared.grid, [start, *_chain(back)])
-        else:
-            v = invert(u[None])[0][0]
-        return _items(u, prepared), _items(v, prepared)
+        prepared = prepare_case(case, self.preparation, self.slices, self.seed, 1)
+        return _between(prepared, _chain(forward), None if back is None else _chain(back))
 
     def _record(self, case: PairCase, swapped: bool) -> Path | None:
         sides = (case.moving, case.fixed) if swapped else (case.fixed, case.moving)
@@ -86,6 +79,54 @@ class RecordFields:
             return found
         named = self.folder / f"{case.name}_{SUFFIX}"
         return named if not swapped and named.is_file() else None
+
+
+@dataclass(frozen=True)
+class KnownFields:
+    """The fields that synthetic pairs were made with (``PairCase.field``)."""
+
+    cases: Sequence[PairCase]
+    preparation: Preparation
+    slices: int | None
+    seed: int
+
+    @property
+    def facts(self) -> Any:
+        files = [self._file(case).stat() for case in self.cases]
+        return ["known", [(f.st_size, f.st_mtime_ns) for f in files]]
+
+    def both(self, number: int) -> tuple[Tensor, Tensor]:
+        """The fields of pair ``number`` on its prepared grid; the second by inverting.
+
+        Raises InputError for a pair whose field is not known.
+        """
+        case = self.cases[number]
+        field = read_field(self._file(case))
+        prepared = prepare_case(case, self.preparation, self.slices, self.seed, 1)
+        return _between(prepared, [field], None)
+
+    @staticmethod
+    def _file(case: PairCase) -> Path:
+        if case.field is None or not case.field.is_file():
+            raise InputError(
+                f"fields=known: that of the pair {case.name} is not known; only synthetic pairs "
+                "have one, such as those of breathing:"
+            )
+        return case.field
+
+
+def _between(
+    prepared: Prepared, forward: Sequence[Transform], back: Sequence[Transform] | None
+) -> tuple[Tensor, Tensor]:
+    """Both displacements between two prepared images, from chains between the files' points."""
+    start = prepared.initial
+    back_again = np.asarray(np.linalg.inv(start), dtype=np.float64)
+    u = chain_displacement(prepared.grid, [*forward, back_again])
+    if back is not None:
+        v = chain_displacement(prepared.grid, [start, *back])
+    else:
+        v = invert(u[None])[0][0]
+    return _items(u, prepared), _items(v, prepared)
 
 
 def _path(image: Any) -> str:

@@ -17,7 +17,7 @@ from torch import Tensor
 from regtool.data.cases import PairCase
 from regtool.engine.registrar import Registrar, load_registrar
 from regtool.engine.training.checkpoint import load_tensors, save_tensors
-from regtool.engine.training.field_files import RecordFields
+from regtool.engine.training.field_files import KnownFields, RecordFields
 from regtool.engine.training.store import Item, PairStore
 from regtool.errors import InputError, OutputError, UsageError
 from regtool.imaging.initial import initial_transform
@@ -97,7 +97,7 @@ def open_source(
     preparation: Preparation,
     **settings: Any,
 ) -> FieldSource:
-    """The source that ``spec`` names: METHOD, METHOD@WEIGHTS, or a folder of records.
+    """The source that ``spec`` names: METHOD, METHOD@WEIGHTS, a folder of records, or ``known``.
 
     ``settings``: ``device``, ``threads``, ``seed``, ``slices``. Raises UsageError for anything
     else and for options of a folder, WeightsError for a method whose weights are missing.
@@ -109,6 +109,10 @@ def open_source(
             device=settings["device"], threads=settings["threads"], seed=settings["seed"],
         )  # fmt: skip
         return MethodFields(registrar, store)
+    if spec == "known":
+        if options:
+            raise UsageError("fields=known takes no fields_options")
+        return KnownFields(cases, preparation, settings["slices"], settings["seed"])
     if not Path(spec).is_dir():
         known = ", ".join(discovery.names())
         raise UsageError(f"fields={spec}: neither a folder nor a method; known: {known}")

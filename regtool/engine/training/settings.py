@@ -49,7 +49,9 @@ class LoopSettings(BaseModel):
     slices: int | None = Field(None, description="tensor axis to cut volumes along (2-D presets)")
     both_directions: bool = Field(True, description="train on each pair exchanged as well")
     fields: str | None = Field(
-        None, description="where fields come from: METHOD, METHOD@WEIGHTS or a folder of records"
+        None,
+        description="where fields come from: METHOD, METHOD@WEIGHTS, a folder of records, or "
+        "`known` for synthetic pairs",
     )
     fields_options: dict[str, Any] = Field({}, description="options of the method of `fields`")
     name: str | None = Field(None, description="name of the exported weights")
