@@ -60,8 +60,8 @@ class Watch:
 
     ``fixed`` and ``moving`` (B or 1, 1, *S) in [0, 1] score the displacement of the clean estimate.
     ``rows`` collects ``SCORES`` and the energies of ``steering``; ``frames`` the clean estimates of
-    the looks where ``keep`` is set. ``plateau`` may end the sampling. At every look
-    ``tell(scores, displacement)`` is called, and ends the sampling by answering False.
+    the looks where ``keep`` is set. ``plateau`` may end the sampling once steps count. At every
+    look ``tell(scores, displacement)`` is called, and ends the sampling by answering False.
     """
 
     fixed: Tensor
@@ -85,7 +85,7 @@ class Watch:
         if self.keep:
             self.frames.append(step.clean.cpu())
         stop = None
-        if self.plateau is not None:
+        if self.plateau is not None and step.counts:
             stop = self.plateau.judge(step.t, scores["local_ncc"], scores["change"])
         if self.tell is not None and not self.tell(scores, u):
             stop = stop or "requested"

@@ -99,7 +99,7 @@ class Step:
     ``number`` counts from 0 to ``total - 1``; the step leads from level ``t`` to ``to``, -1 for the
     clean end. ``level`` is abar at ``t``; ``state`` (B, C, *S) the noisy field; ``clean`` the clean
     estimate, to observers after clamping and guidance. ``last``: no step follows, or a stop was
-    requested.
+    requested. ``counts``: it may become the answer; not so where a guidance is still to begin.
     """
 
     number: int
@@ -110,6 +110,7 @@ class Step:
     state: Tensor
     clean: Tensor
     last: bool = False
+    counts: bool = True
 
 
 @dataclass(frozen=True)
@@ -186,7 +187,8 @@ def sample(
 
     ``start``: a shape begins with pure noise; ``Warm`` with a given field, noised; ``Saved`` goes
     on where another sampling stood. All noise comes from ``source``. ``observe`` sees every step
-    and decides which it looks at; ``stop`` is asked after every step (a user's Ctrl-C);
+    and decides which it looks at (the best is none of those before the guidance acts, or nobody
+    would see what was asked for); ``stop`` is asked after every step (a user's Ctrl-C);
     ``report(done, total)`` moves a progress bar.
 
     The noise that corresponds to the clamped and guided estimate replaces the predicted one, so
@@ -202,9 +204,9 @@ def sample(
         t, to = path[number]
         step = _estimate(denoiser, schedule, settings, guidance, state, t, to, number, len(path))
         asked = stop is not None and stop()
-        step = replace(step, last=asked or to < 0)
+        step = replace(step, last=asked or to < 0, counts=not _to_come(guidance, t))
         look = None if observe is None else observe(step)
-        if look is not None and (best is None or look.score > best.score):
+        if look is not None and step.counts and (best is None or look.score > best.score):
             best = Best(step.clean, look.score, t, number)
         state = _next(schedule, settings, step, source)
         if report is not None:
@@ -214,6 +216,11 @@ def sample(
             saved = Saved(state, number + 1, begin)
             return Sampled(step.clean, best, number + 1 - first, t, reason, saved)
     return Sampled(step.clean, best, len(path) - first, None, None, None)
+
+
+def _to_come(guidance: Guidance | None, t: int) -> bool:
+    """Whether a guidance does not act at a level, but will."""
+    return guidance is not None and guidance.active(0) and not guidance.active(t)
 
 
 def _begin(

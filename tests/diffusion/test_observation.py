@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -112,6 +113,14 @@ def test_nothing_is_judged_where_estimates_are_not_to_be_trusted():
     assert set(judged(plateau, [0.1] * 9, [0.0] * 9, t=1500)) == {None}
     assert plateau.judge(1499, 0.1, 1.0) is None
     assert plateau.judge(1400, 0.1, 1.0) == "similarity"
+
+
+def test_no_plateau_is_seen_while_a_guidance_is_still_to_begin(pair):
+    watch = Watch(*pair, FIELD, plateau=Plateau(patience=1))
+    still = torch.zeros(1, 2, 32, 32)
+    early = [watch(replace(step(still, n), counts=False)).stop for n in range(4)]
+    late = [watch(step(still, n)).stop for n in range(4, 8)]
+    assert early == [None] * 4 and late == ["change"] * 4
 
 
 def test_the_deviation_of_samples_is_in_millimetres():

@@ -237,3 +237,29 @@ def test_guidance_moves_the_estimate_below_its_level_only():
     assert all(torch.equal(a, b) for a, b in zip(plain[:first], guided[:first], strict=True))
     assert torch.allclose(guided[first], plain[first] + 0.5, atol=1e-5)
     assert float((last.clean - plain[-1]).mean()) > 0.5  # later estimates come from moved states
+
+
+def test_the_best_is_none_of_the_looks_before_guidance_acts():
+    """Otherwise ``stop=auto`` would answer an early look that nothing has steered."""
+    counted: list[bool] = []
+
+    def observe(step: Step) -> Look:
+        counted.append(step.counts)
+        return Look(-float(step.number))  # the earlier, the better
+
+    plain = drawn(Sampling(steps=10), observe=observe)
+    assert plain.best is not None and plain.best.number == 0 and all(counted)
+    counted.clear()
+    steered = drawn(Sampling(steps=10), guidance=Pull(), observe=observe)
+    levels = [t for t, _ in Sampling(steps=10).levels(SR3)]
+    assert counted == [t < 1000 for t in levels]
+    assert steered.best is not None and steered.best.number == counted.index(True)
+    idle = drawn(Sampling(steps=10), guidance=Idle(), observe=observe)
+    assert idle.best is not None and idle.best.number == 0
+
+
+class Idle(Pull):
+    """A guidance whose scales are all zero."""
+
+    def active(self, t: int) -> bool:
+        return False
