@@ -30,6 +30,7 @@ from regtool.data.unpaired import (
     ranked_pairs,
 )
 from regtool.errors import InputError
+from regtool.imaging.reading import check_file
 
 LARGEST = 2**26
 """Bytes of a JSON file that is read; that of 414 scans has about 100 KB."""
@@ -124,11 +125,9 @@ def _read(root: Path, wanted: Mapping[str, bool]) -> _Listing:
         )
     path = found[0]
     try:
-        if path.stat().st_size > LARGEST:
+        if check_file(path).stat().st_size > LARGEST:
             raise InputError(f"{path}: larger than {LARGEST // 2**20} MiB; is it a listing?")
         content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such folder or file") from None
     except (OSError, ValueError, RecursionError) as error:
         why = "nested too deeply" if isinstance(error, RecursionError) else error
         raise InputError(f"{path}: not readable as JSON ({why})") from None

@@ -160,9 +160,19 @@ SAME = (
 )  # fmt: skip
 
 
+ENDLESS = b"Nq\x00" + b"h\x00\x86q\x00" * 60 + b"\x85"
+"""A pair of the same pair sixty times over: its text or hash would never end."""
+NESTED = b")" + b"\x85" * 4000
+"""Deeper than Python prints."""
+
+
 @pytest.mark.parametrize(
     ("data", "says"),
     [
+        (array_pickle(ENDLESS), "damaged: a shape of no numbers"),
+        (array_pickle(NESTED), "damaged: a shape of no numbers"),
+        (b"\x80\x02" + GLOBAL_NUMPY + ENDLESS + b"R.", "values of type an object of type tuple"),
+        (b"\x80\x02" + GLOBAL_NUMPY + NESTED + b"\x85R.", "values of type an object of type tuple"),
         (array_pickle(b"J\x00\x00\x00\x40K\xffK\xff\x87"), "claims an array of 1073741824×255×255"),
         (array_pickle(b"K\x01\x85"), None),
         (array_pickle(b"K\x00\x85"), "array of shape \\(0,\\)"),
