@@ -18,9 +18,8 @@ from urllib.parse import parse_qsl
 
 import numpy as np
 
-from regtool.data.breathing_files import LANDMARKS, POINTS, SUFFIXES, TRUTH, write_breathing
+from regtool.data.breathing_files import ALL, LANDMARKS, TRUTH, part_paths, write_breathing
 from regtool.data.cases import SPLITS, Case, PairCase, Split, assign_splits, is_file_name
-from regtool.data.phantom_files import PARTS
 from regtool.data.phantoms.lung import Chest
 from regtool.data.phantoms.lung_motion import FAMILIES
 from regtool.data.phantoms.lung_pair import breathe, posed
@@ -71,7 +70,7 @@ def read_breathing(spec: str) -> list[PairCase]:
     for number, (name, phantom) in enumerate(generate(source, settings)):
         if number == 0 and settings.n > 1:
             log.info("making %d breathing pairs", settings.n)
-        paths = _paths(folder, name, ".nii", (*PARTS, *POINTS))
+        paths = part_paths(folder, ALL, f"{name}_", ".nii")
         write_breathing(phantom, paths, settings.landmarks)
         fixed, moving = (
             Case(
@@ -79,7 +78,7 @@ def read_breathing(spec: str) -> list[PairCase]:
             )
             for side in ("fixed", "moving")
         )
-        pairs.append(PairCase(name, fixed, moving, splits[name], name))
+        pairs.append(PairCase(name, fixed, moving, splits[name], name, paths[TRUTH]))
     return pairs
 
 
@@ -93,7 +92,7 @@ def export_breathing(spec: str, folder: Path, overwrite: bool = False) -> Path:
     splits = _splits(source, settings)
     rows = []
     for name, phantom in generate(source, settings):
-        paths = _paths(folder, name, ".nii.gz", tuple(SUFFIXES))
+        paths = part_paths(folder, ALL, f"{name}_")
         write_breathing(phantom, paths, settings.landmarks, overwrite)
         rows.append(
             {part: path.name for part, path in paths.items()}
@@ -205,12 +204,3 @@ def _splits(source: str, settings: Settings) -> dict[str, Split]:
         if settings.family[number % len(settings.family)] not in TRAINING:
             splits[name] = "test"
     return splits
-
-
-def _paths(folder: Path, name: str, suffix: str, parts: tuple[str, ...]) -> dict[str, Path]:
-    """Files without compression (``suffix`` .nii) are quicker to write and to read again."""
-    words = {TRUTH: "truth_1Warp"}
-    return {
-        part: folder / f"{name}_{words.get(part, part)}{'.csv' if part in POINTS else suffix}"
-        for part in parts
-    }

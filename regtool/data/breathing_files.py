@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,8 @@ from regtool.data.phantoms.pair import Phantom
 
 POINTS = ("fixed_points", "moving_points")
 TRUTH = "truth"
-SUFFIXES = dict.fromkeys(PARTS, ".nii.gz") | dict.fromkeys(POINTS, ".csv") | {TRUTH: ".nii.gz"}
-"""Every part of a written pair and its usual suffix; the truth is a displacement field."""
+ALL = (*PARTS, *POINTS, TRUTH)
+"""Every part of a written pair; the truth is a displacement field."""
 LANDMARKS = 300  # as many as DIR-Lab has for each pair
 DEPTH_MM = 6.0  # landmarks lie inside the lungs, not on the pleura
 
@@ -52,10 +52,21 @@ def truth(phantom: Phantom) -> NDArray[np.float32]:
     return to_world_field(torch.from_numpy(phantom.displacement), phantom.grid, phantom.grid)
 
 
+def part_paths(
+    folder: Path, parts: Iterable[str], prefix: str = "", suffix: str = ".nii.gz"
+) -> dict[str, Path]:
+    """The file of each part of ``ALL``; ``suffix`` is that of images (.nii is quicker)."""
+    words = {TRUTH: f"{TRUTH}_1Warp"}
+    return {
+        part: folder / f"{prefix}{words.get(part, part)}{'.csv' if part in POINTS else suffix}"
+        for part in parts
+    }
+
+
 def write_breathing(
     phantom: Phantom, paths: Mapping[str, Path], count: int = LANDMARKS, overwrite: bool = False
 ) -> int:
-    """Write the parts of a pair that ``paths`` names, of ``SUFFIXES``; the number of landmarks.
+    """Write the parts of a pair that ``paths`` names, of ``ALL``; the number of landmarks.
 
     All appear or none. Raises OutputError for existing files (without ``overwrite``) or a folder
     that cannot be written.
