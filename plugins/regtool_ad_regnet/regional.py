@@ -68,4 +68,5 @@ class RegionalAttention(nn.Module):
 
 def _means(x: Tensor, patch: int) -> Tensor:
     """Mean of each patch, (B, C, *patches) float32; beyond the far edge nothing counts."""
-    return functional.avg_pool3d(x.float(), patch, ceil_mode=True, count_include_pad=False)
+    sides = [min(patch, n) for n in x.shape[2:]]
+    return functional.avg_pool3d(x.float(), sides, ceil_mode=True, count_include_pad=False)
