@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from regtool.api import Method, Paper, hookimpl
+from regtool.api import Method, Paper, WeightsRef, hookimpl
 from regtool_vtn.presets import VTN
 
 
@@ -28,4 +28,14 @@ def regtool_method() -> Method:
         recipe="regtool_vtn.recipe:recipe",
         capabilities=frozenset({"batches"}),
         presets=VTN,
+        weights=(
+            WeightsRef(
+                name="vtn-acdc-3d",
+                ndim=3,
+                anatomy="heart (short axis)",
+                modality="cine MR",
+                licence="CC-BY-NC-SA-4.0",
+                sha256="bab76d621bf905d69631165630622fe3dcb02298c3056959829f4211f5231974",
+            ),
+        ),
     )
