@@ -29,7 +29,7 @@ class ADRegNetOptions(Options):
         0.1, gt=0, lt=1, description="share of channels that each draw of the uncertainty drops"
     )
     tile: int | None = Field(
-        None, ge=32, description="go through the volume in overlapping cubes of so many voxels"
+        None, ge=16, description="go through the volume in overlapping cubes of so many voxels"
     )
     overlap: float = Field(0.5, ge=0, le=0.9, description="share of a tile's edge with the next")
     memory: float | None = Field(

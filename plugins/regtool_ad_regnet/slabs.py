@@ -90,7 +90,7 @@ def _company(x: Tensor) -> int:
     wanted = _WIDE
     if torch.get_num_threads() == 1 and not torch.is_autocast_enabled("cpu"):
         enough = _FAST // (batch * depth * high) + 1
-        wanted = max(wanted, enough if enough <= 3 * channels else 0)
+        wanted = max(wanted, enough if enough <= max(3 * channels, 2 * _WIDE) else 0)
     return max(wanted - channels, 0)
 
 

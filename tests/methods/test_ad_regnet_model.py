@@ -1,0 +1,309 @@
+"""AD-RegNet as a method: passes, tiles, extras, uncertainty, memory, files, conformance."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+from registration_cases import make_grid, transform, write_pair
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn import functional
+from warm_cli import run_fresh
+
+from regtool.api import Context, DeviceError, Pair, Prediction, Sample, UsageError
+from regtool.prepare.preparation import Preparation
+from regtool.spatial.compose import compose
+from regtool.spatial.jacobian import jacobian_determinant
+from regtool.spatial.warp import warp
+from regtool.testing import check_method
+from regtool_ad_regnet import memory
+from regtool_ad_regnet.memory import GIB, available, check, needed
+from regtool_ad_regnet.model import Registration, build
+from regtool_ad_regnet.network import ADRegNet
+from regtool_ad_regnet.options import ADRegNetOptions
+from regtool_ad_regnet.presets import AD_REGNET
+
+TINY = {"widths": (4, 8, 8), "gate": 4, "patch": 8, "cap": 64, "window": 2}
+EXTRAS = ("levels", "attention", "entropy", "jacobian", "uncertainty")
+
+
+def tiny(**switches) -> Registration:
+    torch.manual_seed(0)
+    return Registration(ADRegNet(**{**TINY, **switches})).eval()
+
+
+def options(**given) -> ADRegNetOptions:
+    return ADRegNetOptions(**given)
+
+
+def pair_of(shape: tuple[int, ...] = (8, 12, 15), **fixed) -> Pair:
+    drawn = torch.rand(2, 1, 1, *shape, generator=torch.Generator().manual_seed(1))
+    f, m = (functional.avg_pool3d(x, 3, 1, 1, count_include_pad=False) for x in drawn)
+    spacing = (1.0, 1.0, 1.0)
+    return Pair(Sample(f, spacing, **fixed), Sample(m, spacing))
+
+
+def registered(module: Registration, pair: Pair, seed: int = 0, **given) -> Prediction:
+    context = Context(torch.Generator().manual_seed(seed), torch.device("cpu"))
+    with torch.no_grad():
+        return module(pair, options(**given), context)
+
+
+def total(prediction: Prediction) -> Tensor:
+    assert prediction.displacement is not None
+    return prediction.displacement
+
+
+# -- passes and notes --------------------------------------------------------------------------
+
+
+def test_further_passes_look_at_what_was_warped():
+    module, pair = tiny(), pair_of()
+    first = total(registered(module, pair))
+    warped = Pair(pair.fixed, Sample(warp(pair.moving.image, first), (1.0,) * 3))
+    second = total(registered(module, warped))
+    found = total(registered(module, pair, passes=2))
+    assert torch.allclose(found, compose(first, second), atol=1e-6)
+    assert not torch.allclose(found, first, atol=1e-3)
+
+
+def test_the_record_says_how_each_level_looked():
+    notes = registered(tiny(), pair_of()).notes["attention"]
+    assert notes == {
+        "level 0": "windows of 2 x 2 x 2, 1536 tokens",
+        "level 1": "windows of 2 x 2 x 2, 192 tokens",
+        "level 2": "dense, 24 tokens",
+    }
+    assert registered(tiny(attention=False), pair_of()).notes["attention"] == {}
+
+
+def test_the_mask_of_the_fixed_image_counts_and_that_of_the_moving_is_owned_up_to():
+    plain = registered(tiny(), pair_of())
+    mask = torch.zeros(1, 1, 8, 12, 15)
+    masked = registered(tiny(), pair_of(mask=mask))
+    assert not torch.allclose(total(plain), total(masked), atol=1e-3)
+    pair = pair_of()
+    pair.moving.mask = mask
+    told = registered(tiny(), pair)
+    assert torch.equal(total(told), total(plain)) and "moving mask" in told.warnings[0]
+
+
+# -- extras ------------------------------------------------------------------------------------
+
+
+def test_every_extra_is_on_the_images_grid_and_changes_no_field():
+    module, pair = tiny(), pair_of()
+    plain = registered(module, pair)
+    found = registered(module, pair, samples=3, **dict.fromkeys(EXTRAS, True))
+    assert torch.allclose(total(plain), total(found), atol=1e-6) and not plain.extras
+    names = {
+        f"Level{level}{name}"
+        for level in (0, 1, 2)
+        for name in ("Warp", "Jacobian", "Regions", "Weight", "Entropy", "Uncertainty", "Variance")
+    } - {"Level2Weight"}  # the coarsest level is fused with nothing
+    assert set(found.extras) == names
+    for name, extra in found.extras.items():
+        channels = 3 if name.endswith("Warp") else 1
+        assert extra.tensor.shape == (1, channels, 8, 12, 15), name
+        assert extra.kind == ("field" if channels == 3 else "map") and extra.level == 0
+        assert torch.isfinite(extra.tensor).all(), name
+        if name.endswith(("Regions", "Weight", "Entropy")):
+            assert extra.tensor.min() >= 0 and extra.tensor.max() <= 1 + 1e-5, name
+    assert torch.allclose(found.extras["Level0Warp"].tensor, total(plain), atol=1e-6)
+    field = found.extras["Level2Warp"].tensor
+    expected = jacobian_determinant(field)[:, None]
+    assert torch.equal(found.extras["Level2Jacobian"].tensor, expected)
+    assert not torch.allclose(expected, torch.ones(()), atol=1e-3)
+
+
+@pytest.mark.parametrize("one", EXTRAS)
+def test_each_extra_is_asked_for_by_itself(one):
+    module, pair = tiny(), pair_of((8, 8, 8))
+    kinds = {"levels": ["Warp"], "attention": ["Regions", "Weight"], "entropy": ["Entropy"],
+             "jacobian": ["Jacobian"], "uncertainty": ["Uncertainty", "Variance"]}  # fmt: skip
+    found = registered(module, pair, samples=2, **{one: True}).extras
+    assert {name[len("Level0") :] for name in found} == set(kinds[one])
+
+
+def test_uncertainty_by_hand():
+    """Mean squared difference to the fixed image, and variance, of warps with dropped channels."""
+    module, pair = tiny(), pair_of((8, 8, 8))
+    found = registered(module, pair, seed=3, uncertainty=True, samples=4, dropout=0.4)
+    generator, network = torch.Generator().manual_seed(3), module.network
+    warps = []
+    with torch.no_grad():
+        for _ in range(4):
+            features = network.features(pair.fixed.image, pair.moving.image)
+
+            def drop(maps: Tensor) -> Tensor:
+                kept = torch.rand(1, maps.shape[1], 1, 1, 1, generator=generator) >= 0.4
+                return maps * kept / 0.6
+
+            fields = network.synthesise(features, (8, 8, 8), drop=drop)
+            warps.append(warp(pair.moving.image, fields.displacement))
+    stacked = torch.stack(warps)
+    apart = (stacked - pair.fixed.image).square().mean(0)
+    assert torch.allclose(found.extras["Level0Uncertainty"].tensor, apart, atol=1e-6)
+    assert torch.allclose(found.extras["Level0Variance"].tensor, stacked.var(0), atol=1e-6)
+    assert found.extras["Level0Variance"].tensor.max() > 1e-6
+    again = registered(module, pair, seed=3, uncertainty=True, samples=4, dropout=0.4)
+    other = registered(module, pair, seed=4, uncertainty=True, samples=4, dropout=0.4)
+    key = "Level0Variance"
+    assert torch.equal(found.extras[key].tensor, again.extras[key].tensor)
+    assert not torch.equal(found.extras[key].tensor, other.extras[key].tensor)
+
+
+# -- tiles and memory --------------------------------------------------------------------------
+
+
+def test_tiles_are_blended_and_one_tile_is_the_whole():
+    module = tiny(window=4)
+    mask = torch.zeros(1, 1, 16, 16, 20)
+    mask[:, :, :, 8:] = 1
+    pair = pair_of((16, 16, 20), mask=mask)
+    tiled = registered(module, pair, tile=16)
+    assert total(tiled).shape == (1, 3, 16, 16, 20) and torch.isfinite(total(tiled)).all()
+    left = Pair(*(Sample(s.image[..., :16], (1.0,) * 3) for s in (pair.fixed, pair.moving)))
+    # Voxels that no other tile covers have the tile's own answer.
+    unmasked = total(registered(module, left))[..., :4]
+    assert not torch.allclose(total(tiled)[..., :4], unmasked, atol=1e-3)
+    left.fixed.mask = mask[..., :16]
+    expected = total(registered(module, left))[..., :4]
+    assert torch.allclose(total(tiled)[..., :4], expected, atol=1e-5)
+    whole = registered(module, pair_of((12, 16, 15)))
+    assert torch.allclose(total(whole), total(registered(module, pair_of((12, 16, 15)), tile=64)))
+    assert tiled.notes["attention"]["level 0"].endswith("4096 tokens")
+
+
+def test_extras_of_tiles_are_refused():
+    with pytest.raises(UsageError, match="extras need the whole volume"):
+        registered(tiny(), pair_of(), tile=32, levels=True)
+
+
+def test_too_large_a_volume_is_refused_before_anything_is_computed(monkeypatch):
+    module = build(AD_REGNET["brain"]).eval()
+    monkeypatch.setattr(module.network, "features", None)
+    image = torch.zeros(1, 1, 1, 1, 1).expand(1, 1, 512, 512, 512)
+    pair = Pair(Sample(image, (1.0,) * 3), Sample(image, (1.0,) * 3))
+    with pytest.raises(DeviceError) as caught:
+        registered(module, pair, memory=3)
+    sentence = str(caught.value)
+    assert sentence.startswith("512 x 512 x 512 voxels need about ")
+    assert "3.0 GiB are allowed" in sentence and "\n" not in sentence
+    assert caught.value.exit_code == 6
+    # What it says would fit does.
+    smaller = tuple(map(int, sentence.split("; ")[1].split(" would fit")[0].split(" x ")))
+    tile = int(sentence.split("--set tile=")[1].rstrip(")"))
+    check(module.network, smaller, options(memory=3), torch.device("cpu"))
+    check(module.network, (512,) * 3, options(memory=3, tile=tile), torch.device("cpu"))
+    with pytest.raises(DeviceError, match=f"in tiles of {2 * tile + 64} need"):
+        check(
+            module.network,
+            (512,) * 3,
+            options(memory=3, tile=2 * tile + 64),
+            torch.device("cpu"),
+        )
+
+
+def test_the_estimate_grows_with_size_width_and_what_is_asked():
+    with torch.device("meta"):
+        paper, small = (build(AD_REGNET[name]).network for name in ("paper", "small"))
+    size = (160, 192, 224)
+    assert needed(paper, size, options()) < 12 * GIB
+    assert needed(small, size, options()) < needed(paper, size, options())
+    assert needed(paper, size, options(uncertainty=True)) > needed(paper, size, options())
+    assert needed(paper, (160, 192, 225), options()) > needed(paper, size, options())
+    with torch.autocast("cpu", torch.bfloat16):
+        assert needed(paper, size, options()) < 5.5 * GIB
+    check(paper, size, options(memory=12), torch.device("cpu"))
+
+
+def test_free_memory_is_the_machines_and_the_containers(tmp_path, monkeypatch):
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text("MemTotal: 9 kB\nMemAvailable:  1048576 kB\n")
+    monkeypatch.setattr(memory, "_MEMINFO", meminfo)
+    monkeypatch.setattr(memory, "_CGROUP", tmp_path)
+    cpu = torch.device("cpu")
+    assert available(cpu) == GIB
+    (tmp_path / "memory.max").write_text(f"{2 * 10**8}\n")
+    (tmp_path / "memory.current").write_text("150000000\n")
+    assert available(cpu) == 5e7
+    (tmp_path / "memory.max").write_text("max\n")
+    assert available(cpu) == GIB
+    meminfo.write_text("odd")
+    assert available(cpu) is None
+    check(tiny().network, (512, 512, 512), options(), cpu)
+    monkeypatch.setattr(memory, "_MEMINFO", tmp_path / "absent")
+    found = available(cpu)
+    assert found is None or found > GIB
+
+
+# -- the whole way -----------------------------------------------------------------------------
+
+
+def test_presets_prepare_what_they_say():
+    for name, preset in AD_REGNET.items():
+        preparation = Preparation(**preset["preparation"])
+        network = preset["network"]
+        multiple = network["stem"] * 2 ** (len(network["widths"]) - 1)
+        assert all(n is None or n % multiple == 0 for n in preparation.size), name
+        assert preparation.multiple % multiple == 0, name
+    assert Preparation(**AD_REGNET["paper-tiles"]["preparation"]).outside == "tiles"
+    box = Preparation(**AD_REGNET["brain"]["preparation"])
+    assert [n * s for n, s in zip(box.size, box.spacing, strict=True)] == [160, 224, 160]
+    assert box.initial == "affine"
+
+
+@pytest.fixture
+def weights(tmp_path) -> Path:
+    """A folder of weights whose field shows."""
+    network = {**AD_REGNET["trial"]["network"], "widths": [4, 8], "compare": 4, "gate": 4,
+               "flow_init": 0.02}  # fmt: skip
+    preparation = {"orientation": "LPS", "spacing": [8, 6, 6], "size": [16, 16, 16]}
+    config = {
+        "schema": 1, "method": "ad-regnet", "api": 1, "name": "bare", "ndim": 3,
+        "preset": "trial", "network": network, "preparation": preparation, "options": {},
+    }  # fmt: skip
+    torch.manual_seed(0)
+    folder = tmp_path / "bare"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(config))
+    save_file(build(config).state_dict(), folder / "model.safetensors")
+    return folder
+
+
+def test_extras_come_as_files_and_go_into_the_report(weights, tmp_path):
+    """Through the command line: names, grids, the record's notes, the page."""
+    grid = make_grid("flipped")
+    write_pair(tmp_path, grid, grid, transform(shift=(2.0, -3.0, 1.0)))
+    flags = [word for name in EXTRAS for word in ("--set", f"{name}=true")]
+    fixed = tmp_path / "fixed.nii.gz"
+    run_fresh(
+        ["register", "-m", "ad-regnet", "-w", str(weights), str(fixed),
+         str(tmp_path / "moving.nii.gz"), "-o", str(tmp_path / "a_"), "--threads", "1",
+         "--report", str(tmp_path / "a.html"), "--set", "samples=2", "--set", "passes=1", *flags],
+        tmp_path,
+    ).ok()  # fmt: skip
+    written = {p.name.removeprefix("a_").removesuffix(".nii.gz") for p in tmp_path.glob("a_Level*")}
+    kinds = ("Warp", "Jacobian", "Regions", "Entropy", "Uncertainty", "Variance")
+    assert written == {f"Level{n}{k}" for n in (0, 1) for k in kinds} | {"Level0Weight"}
+    record = json.loads((tmp_path / "a_regtool.json").read_text())
+    assert record["attention"] == {"level 0": "dense, 512 tokens", "level 1": "dense, 64 tokens"}
+    image, level, whole = (
+        sitk.ReadImage(str(p))
+        for p in (fixed, tmp_path / "a_Level0Warp.nii.gz", tmp_path / "a_1Warp.nii.gz")
+    )
+    assert level.GetSize() == image.GetSize() and level.GetOrigin() == image.GetOrigin()
+    apart = np.abs(sitk.GetArrayFromImage(level) - sitk.GetArrayFromImage(whole))
+    assert apart.max() < 1e-3 < np.abs(sitk.GetArrayFromImage(whole)).max()
+    page = (tmp_path / "a.html").read_text()
+    assert all(name in page for name in written)
+
+
+def test_conformance():
+    check_method("ad-regnet", shapes={3: (8, 16, 16)}, options={"passes": 2}, steps=60)
