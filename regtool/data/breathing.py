@@ -48,7 +48,7 @@ class Settings:
     spacing: float | None = None
     margin: float = 30.0
     landmarks: int = LANDMARKS
-    split: Split | None = None
+    mark: Split | None = None
 
 
 def read_breathing(spec: str) -> list[PairCase]:
@@ -57,14 +57,14 @@ def read_breathing(spec: str) -> list[PairCase]:
     Before the question mark stands ``phantom`` or the path of a CT of the thorax in HU. Pair i has
     the seed ``seed + i`` (anatomy or pose, motion, noise) and the families in turn. ``spacing`` in
     mm, isotropic (default 3, or that of the CT); a CT is cut to its lungs and ``margin`` mm.
-    ``landmarks`` sets their number. A fifth of the pairs is ``val``, unless ``split`` names one for
-    all; families other than diaphragm and sliding are ``test`` whatever it says. The files live in
-    a temporary folder that goes when the process ends. Raises UsageError for an unknown family or
-    setting, InputError for a CT that cannot be used.
+    ``landmarks`` sets their number. A fifth of the pairs is ``val``, unless ``mark`` names a split
+    for all; families other than diaphragm and sliding are ``test`` whatever it says. The files live
+    in a temporary folder that goes when the process ends. Raises UsageError for an unknown family
+    or setting, InputError for a CT that cannot be used.
     """
+    source, settings = parse(spec)
     folder = Path(tempfile.mkdtemp(prefix="regtool-breathing-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    source, settings = parse(spec)
     splits = _splits(source, settings)
     pairs = []
     for number, (name, phantom) in enumerate(generate(source, settings)):
@@ -85,8 +85,8 @@ def read_breathing(spec: str) -> list[PairCase]:
 def export_breathing(spec: str, folder: Path, overwrite: bool = False) -> Path:
     """Write the pairs of ``spec`` to a folder, with the true fields; the path of ``pairs.csv``.
 
-    The table is what ``register --pairs`` and ``evaluate`` take; the column ``truth`` names the
-    displacement field. Raises as ``read_breathing``, and OutputError.
+    The table is what ``register --pairs`` takes; its column ``truth`` names the displacement field.
+    Raises as ``read_breathing``, and OutputError.
     """
     source, settings = parse(spec)
     splits = _splits(source, settings)
@@ -178,11 +178,11 @@ def _value(where: str, key: str, text: str) -> object:
                 f"{where}: family={text}: choose of {', '.join(FAMILIES)}, joined by +"
             )
         return names
-    if key == "split":
+    if key == "mark":
         if text not in SPLITS:
-            raise UsageError(f"{where}: split={text}: choose one of {', '.join(SPLITS)}")
+            raise UsageError(f"{where}: mark={text}: choose one of {', '.join(SPLITS)}")
         return text
-    known = ", ".join((*whole, *lengths, "family", "split"))
+    known = ", ".join((*whole, *lengths, "family", "mark"))
     raise UsageError(f"{where}: unknown setting {key!r}; use {known}")
 
 
@@ -198,8 +198,8 @@ def _names(source: str, settings: Settings) -> list[str]:
 def _splits(source: str, settings: Settings) -> dict[str, Split]:
     names = _names(source, settings)
     splits = assign_splits(names, val=0.2)
-    if settings.split is not None:
-        splits = dict.fromkeys(names, settings.split)
+    if settings.mark is not None:
+        splits = dict.fromkeys(names, settings.mark)
     for number, name in enumerate(names):
         if settings.family[number % len(settings.family)] not in TRAINING:
             splits[name] = "test"

@@ -18,6 +18,7 @@ from regtool.imaging.volume import Volume
 from regtool.spatial.grid import Grid
 
 AIR_HU = -400  # the usual border of lung and soft tissue
+DEPTHS_MM = (6, 9, 12, 16)
 NOISE_HU = 12.0, 24.0
 """Range of the standard deviation of the new noise."""
 
@@ -129,8 +130,9 @@ def find_lungs(values: NDArray[Any], grid: Grid, name: str = "image") -> NDArray
     """Both lungs in a CT (HU): 1 right, 2 left, array as ``values``.
 
     Air is below -400 HU; what touches the border in the transverse plane is outside the patient.
-    Eroding by 6 mm cuts the airways; the two largest parts grow back within the air, so that the
-    trachea stays out. Holes of vessels are closed. Raises InputError where there are no two parts.
+    Eroding by 6 mm, or more where that does not do, cuts the airways and where the lungs touch; the
+    two largest parts grow back within the air, so that the trachea stays out. Holes of vessels are
+    closed. Raises InputError where there are no two parts.
     """
     import SimpleITK as sitk
 
@@ -144,13 +146,15 @@ def find_lungs(values: NDArray[Any], grid: Grid, name: str = "image") -> NDArray
         ends[0] = ends[-1] = True
     outside = np.unique(parts[border])
     inner = sitk_image(((parts > 0) & ~np.isin(parts, outside)).astype(np.uint8), grid)
-    radius = [max(1, round(6.0 / s)) for s in grid.spacing]
-    cores = sitk.RelabelComponent(
-        sitk.ConnectedComponent(sitk.BinaryErode(inner, radius, sitk.sitkBall, 0.0, 1.0, False))
-    )
-    found = sitk.GetArrayViewFromImage(cores)
-    sizes = np.bincount(found.ravel(), minlength=3)[1:3] * float(np.prod(grid.spacing)) / 1000
-    if sizes.min() < 0.1 * sizes.max() or sizes.max() < 100:
+    least, *deeper = ([max(1, round(mm / s)) for s in grid.spacing] for mm in DEPTHS_MM)
+    for radius in (least, *deeper):
+        eroded = sitk.BinaryErode(inner, radius, sitk.sitkBall, 0.0, 1.0, False)
+        cores = sitk.RelabelComponent(sitk.ConnectedComponent(eroded))
+        found = sitk.GetArrayViewFromImage(cores)
+        sizes = np.bincount(found.ravel(), minlength=3)[1:3] * float(np.prod(grid.spacing)) / 1000
+        if sizes.min() >= max(0.2 * sizes.max(), 50):
+            break
+    else:
         raise InputError(
             f"{name}: no two lungs found (air below {AIR_HU} HU inside the body); is this a CT of "
             "the thorax in Hounsfield units?"
@@ -164,7 +168,7 @@ def find_lungs(values: NDArray[Any], grid: Grid, name: str = "image") -> NDArray
     labels = np.zeros(parts.shape, np.uint8)
     for value, core in ((1, right), (2, left)):
         grown = sitk.BinaryDilate(cores == core, [r + 1 for r in radius], sitk.sitkBall)
-        closed = sitk.BinaryMorphologicalClosing(grown & inner, radius, sitk.sitkBall, 1)
+        closed = sitk.BinaryMorphologicalClosing(grown & inner, least, sitk.sitkBall, 1)
         labels[(sitk.GetArrayViewFromImage(closed) > 0) & (labels == 0)] = value
     return labels
 

@@ -11,7 +11,12 @@ from typer.testing import CliRunner, Result
 
 from regtool.cli import demo as module
 from regtool.cli import messages
+from regtool.data.phantoms.pair import VIEWS
 from regtool.errors import OutputError
+from regtool.imaging.points import read_points
+from regtool.imaging.resample import transform_points
+from regtool.imaging.transforms import read_field
+from regtool.metrics.tre import tre
 
 FILES = ["fixed.nii.gz", "fixed_labels.nii.gz", "moving.nii.gz", "moving_labels.nii.gz"]
 
@@ -71,6 +76,22 @@ def test_repetition_gives_the_same_bytes(tmp_path: Path) -> None:
         assert run("--kind", "heart2d", "-o", str(tmp_path / folder)).exit_code == 0
     for name in FILES:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_lung_comes_with_landmarks_and_the_true_field(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(VIEWS, "lung", ((38, 31, 42), (8.0, 8.0, 8.0)))  # quick
+    result = run("--kind", "lung", "-o", str(tmp_path), "--json")
+    more = {"fixed_points.csv", "moving_points.csv", "truth_1Warp.nii.gz"}
+    assert set(names(tmp_path)) == {*FILES, *more}
+    assert f"--fixed-points {tmp_path / 'fixed_points.csv'}" in result.stderr
+    facts = json.loads(result.stdout)
+    assert facts["truth"] == str(tmp_path / "truth_1Warp.nii.gz")
+    fixed, moving = (read_points(tmp_path / f"{side}_points.csv") for side in ("fixed", "moving"))
+    mapped = transform_points(fixed.points, [read_field(tmp_path / "truth_1Warp.nii.gz")])
+    assert tre(mapped, moving.points).max < 1e-3
+    assert tre(fixed.points, moving.points).mean > 4
 
 
 def test_unknown_kind_is_a_usage_error(tmp_path: Path) -> None:
