@@ -29,6 +29,10 @@ _GEOMETRY_FIELDS = (
     "qoffset_z", "srow_x", "srow_y", "srow_z", "xyzt_units", "pixdim",
 )  # fmt: skip
 LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+FARTHEST = 1e9
+"""Largest coordinate or voxel size, in the header's unit, that is taken seriously."""
+NEAREST = 1e-9
+"""Smallest voxel size that is."""
 
 
 @dataclass(frozen=True)
@@ -221,6 +225,9 @@ def itk_grid(path: Path, header: Any, size: tuple[int, ...]) -> Grid:
     for n, step in zip(size, np.asarray(header["pixdim"], dtype=float)[1:], strict=False):
         if n > 1 and not (np.isfinite(step) and step > 0):  # ITK would silently take 1 mm
             raise GeometryError(f"{path}: voxel size {step:g} in the header; it must be positive")
+        if n > 1 and not NEAREST <= step <= FARTHEST:
+            raise GeometryError(f"{path}: voxel size {step:g} in the header; that is no image")
+    _check_forms(path, header)
     plain = nib.Nifti1Header()
     plain.set_data_dtype(np.uint8)
     plain.set_data_shape((2,) * len(size))
@@ -242,7 +249,32 @@ def itk_grid(path: Path, header: Any, size: tuple[int, ...]) -> Grid:
         finally:
             sitk.ProcessObject.SetGlobalWarningDisplay(loud)
     spacing = tuple(float(s) for s in reader.GetSpacing())
-    return Grid(tuple(size), spacing, tuple(reader.GetDirection()), tuple(reader.GetOrigin()))
+    grid = Grid(tuple(size), spacing, tuple(reader.GetDirection()), tuple(reader.GetOrigin()))
+    check_grid(path, grid)
+    return grid
+
+
+def _check_forms(path: Path, header: Any) -> None:
+    """Refuse numbers in the orientation that are none: ITK's SVD would never end with them."""
+    for form, names in (
+        ("sform", ("srow_x", "srow_y", "srow_z")),
+        ("qform", ("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z")),
+    ):
+        values = np.concatenate([np.atleast_1d(header[name]).astype(float) for name in names])
+        if header[f"{form}_code"] > 0 and not (np.abs(values) <= FARTHEST).all():
+            raise GeometryError(
+                f"{path}: the {form} in the header holds numbers that are no orientation "
+                f"(such as {values[~(np.abs(values) <= FARTHEST)][0]:g})"
+            )
+
+
+def check_grid(path: Path, grid: Grid) -> None:
+    """Raise GeometryError for a grid that no image can have: not finite, or without volume."""
+    numbers = (*grid.spacing, *grid.direction, *grid.origin)
+    if not np.isfinite(numbers).all() or min(grid.spacing) <= 0:
+        raise GeometryError(f"{path}: its geometry holds numbers that are none")
+    if abs(np.linalg.det(grid.direction_matrix)) < 0.5:
+        raise GeometryError(f"{path}: its axes do not span the space")
 
 
 def _itk_refusal(path: Path, message: str) -> InputError:

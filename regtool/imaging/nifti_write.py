@@ -21,6 +21,8 @@ from regtool.spatial.grid import Grid
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".mha", ".nrrd")
 GZIP_LEVEL = 1
 """Float fields hardly compress further, and level 6 takes several times as long."""
+_LAST_CODE, _ALIGNED = 5, 2
+"""NIfTI's codes of orientations end at 5; what comes after that means no more than 2."""
 
 
 def ras_affine(grid: Grid) -> NDArray[np.float64]:
@@ -91,7 +93,7 @@ def write_image(
     stored = like.header.stored_shape if like is not None else ()
     spatial = tuple(stored) if math.prod(stored) == math.prod(grid.size) else grid.size
     code = max(like.header.sform_code, like.header.qform_code, 1) if like is not None else 1
-    header = header_for(grid, array.dtype, code)
+    header = header_for(grid, array.dtype, code if code <= _LAST_CODE else _ALIGNED)
     header.set_data_shape(spatial)
     if kind == "series":
         header.set_data_shape((*(*grid.size, 1)[:3], array.shape[0]))
