@@ -11,6 +11,9 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from regtool.errors import GeometryError, InputError
+from regtool.imaging.apart import read_apart
+from regtool.imaging.linear_files import read_linear
+from regtool.imaging.nifti import check_grid
 from regtool.imaging.nifti_write import header_for, write_nifti
 from regtool.imaging.reading import check_file, grid_of, read_image, sitk_image
 from regtool.spatial.grid import Grid
@@ -22,6 +25,7 @@ Transform = Matrix | Field
 
 VECTOR_INTENT = 1007
 LINEAR_SUFFIXES = (".mat", ".tfm", ".txt", ".h5", ".hdf5", ".xfm")
+_PLAIN_SUFFIXES = (".mat", ".tfm", ".txt")
 
 
 def write_field(path: str | Path, field: NDArray[Any], grid: Grid, one_slice: bool = False) -> None:
@@ -80,12 +84,13 @@ def read_affine(path: str | Path, ndim: int | None = None) -> Matrix:
     Raises InputError when the file is not a linear transform, GeometryError when it is not of
     dimension ``ndim``.
     """
-    transform = _read_itk(check_file(path))
-    if not transform.IsLinear():
-        raise InputError(f"{path}: not a linear transform ({transform.GetName()})")
-    if ndim is not None and transform.GetDimension() != ndim:
-        raise GeometryError(f"{path}: a {transform.GetDimension()}-D transform for {ndim}-D images")
-    return matrix_of(transform)
+    parts = _read_parts(check_file(path))
+    if len(parts) != 1 or isinstance(parts[0], tuple):
+        raise InputError(f"{path}: not a linear transform")
+    matrix = parts[0]
+    if ndim is not None and len(matrix) - 1 != ndim:
+        raise GeometryError(f"{path}: a {len(matrix) - 1}-D transform for {ndim}-D images")
+    return matrix
 
 
 def read_transforms(path: str | Path) -> list[Transform]:
@@ -97,7 +102,7 @@ def read_transforms(path: str | Path) -> list[Transform]:
     file = check_file(path)
     if not file.name.lower().endswith(LINEAR_SUFFIXES):
         return [read_field(file)]
-    return _parts(file, _read_itk(file))
+    return _read_parts(file)
 
 
 def write_composite(path: str | Path, affine: Matrix, field: NDArray[Any], grid: Grid) -> None:
@@ -126,11 +131,28 @@ def to_sitk_transform(transforms: Sequence[Transform], ndim: int) -> sitk.Compos
     return composite
 
 
-def _read_itk(path: Path) -> sitk.Transform:
+def _read_parts(path: Path) -> list[Transform]:
+    """The parts of a transform file, each of them finite."""
+    linear = None
+    if path.name.lower().endswith(_PLAIN_SUFFIXES):
+        linear = read_linear(path)
+    parts = read_apart(path) if linear is None else [matrix_of(linear)]
+    for part in parts:
+        values, grid = part if isinstance(part, tuple) else (part, None)
+        if not np.isfinite(values).all():
+            raise InputError(f"{path}: numbers that are not finite")
+        if grid is not None:
+            check_grid(path, grid)
+    return parts
+
+
+def itk_parts(path: Path) -> list[Transform]:
+    """The parts of a transform file as ITK reads it, in this process; see ``read_apart``."""
     try:
-        return sitk.ReadTransform(str(path))
-    except RuntimeError:
+        transform = sitk.ReadTransform(str(path))
+    except (RuntimeError, UnicodeDecodeError, MemoryError):
         raise InputError(f"{path}: not an ITK transform file (.mat, .tfm, .txt, .h5)") from None
+    return _parts(path, transform)
 
 
 def matrix_of(transform: sitk.Transform) -> Matrix:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from regtool.errors import InputError
 from regtool.record import output_path, read_record, sha256
+from regtool.spatial.grid import Grid
 
 NOT_COMPARED = frozenset({"schema", "kind", "date", "command", "seconds", "outputs"})
 """Parts of a record that say nothing of the result, or are compared as files."""
@@ -115,27 +115,22 @@ def _file(role: str, first: Path, second: Path) -> File:
     return File(role, "differs", float(np.nanmax(apart)), float(np.mean(apart != 0)))
 
 
-def _image(path: Path) -> tuple[NDArray[np.float64], tuple[object, ...]]:
-    import SimpleITK as sitk
+def _image(path: Path) -> tuple[NDArray[np.float64], Grid]:
+    from regtool.imaging.reading import read_image
 
-    try:
-        image = sitk.ReadImage(str(path))
-    except RuntimeError as error:
-        raise InputError(f"{path}: cannot be read as an image") from error
-    grid = (image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection())
-    return sitk.GetArrayFromImage(image).astype(np.float64), grid
+    image = read_image(path, ("scalar", "rgb", "series", "vector"))
+    return image.array.astype(np.float64), image.grid
 
 
 def _transform(path: Path) -> NDArray[np.float64]:
-    import SimpleITK as sitk
+    """All numbers of a transform, those of the grids of fields too."""
+    from regtool.imaging.transforms import read_transforms
 
-    try:
-        whole = sitk.ReadTransform(str(path))
-    except RuntimeError as error:
-        raise InputError(f"{path}: cannot be read as a transform") from error
-    parts = [whole]
-    if whole.GetName() == "CompositeTransform":
-        composite = sitk.CompositeTransform(whole)
-        parts = [composite.GetNthTransform(n) for n in range(composite.GetNumberOfTransforms())]
-    numbers = [(*part.GetFixedParameters(), *part.GetParameters()) for part in parts]
-    return np.concatenate([np.asarray(n, np.float64) for n in numbers])
+    numbers: list[Any] = []
+    for part in read_transforms(path):
+        if isinstance(part, tuple):
+            field, grid = part
+            numbers += [grid.index_to_world.ravel(), field.ravel()]
+        else:
+            numbers.append(part.ravel())
+    return np.concatenate(numbers, dtype=np.float64)
