@@ -14,9 +14,12 @@ from typing import Any
 from regtool import __version__
 from regtool.errors import InputError
 from regtool.imaging.volume import Volume
+from regtool.paths import expanded, is_file
 
 SCHEMA = 1
 SUFFIX = "regtool.json"
+LARGEST = 2**26
+"""Bytes of a record; a thousandth of that is much."""
 MAPS = "fixed points to moving points (resampling)"
 
 
@@ -49,6 +52,8 @@ def describe_image(volume: Volume) -> dict[str, Any]:
 
 def sha256(path: Path) -> str:
     """SHA-256 of a file. Raises InputError when it cannot be read."""
+    if not is_file(path):  # a device would never end
+        raise InputError(f"{path}: no such file")
     try:
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
@@ -66,11 +71,13 @@ def read_record(path: str | Path) -> dict[str, Any]:
 
     Raises InputError when the file is missing, is no record, or comes from a newer regtool.
     """
-    file = Path(path).expanduser()
+    file = expanded(path)
+    if not is_file(file):
+        raise InputError(f"{file}: no such file")
     try:
+        if file.stat().st_size > LARGEST:
+            raise InputError(f"{file}: too large for a record of 'regtool register'")
         content = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"{file}: no such file") from error
     except (OSError, UnicodeDecodeError, ValueError, RecursionError) as error:
         raise InputError(f"{file}: not a readable record ({error})") from error
     if not isinstance(content, dict) or content.get("kind") != "registration":
@@ -88,13 +95,13 @@ def output_path(record_path: str | Path, record: Mapping[str, Any], role: str) -
     Only plain file names count, so that a record can be moved with its files and cannot point
     elsewhere. Raises InputError when the record lists none or the file is gone.
     """
-    folder = Path(record_path).expanduser().parent
+    folder = expanded(record_path).parent
     outputs = record.get("outputs")
     entry = outputs.get(role) if isinstance(outputs, Mapping) else None
     name = entry.get("file") if isinstance(entry, Mapping) else None
     if not isinstance(name, str) or Path(name).name != name:
         raise InputError(f"{record_path}: lists no {role}")
     path = folder / name
-    if not path.is_file():
+    if not is_file(path):
         raise InputError(f"{path}: missing, though {record_path} lists it")
     return path

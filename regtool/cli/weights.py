@@ -11,6 +11,7 @@ import typer
 from regtool.cli.common import Debug, Quiet, Talk, Verbose
 from regtool.cli.tables import print_json, print_table
 from regtool.errors import UsageError, WeightsError
+from regtool.paths import expanded, is_dir
 
 if TYPE_CHECKING:
     from regtool.weights.stock import Verdict
@@ -157,7 +158,7 @@ def pull(
         weights = stock.pull(name)
         for warning in weights.warnings:
             log.warning(warning)
-        folder = weights.folder if to is None else stock.copy_to(weights, to.expanduser())
+        folder = weights.folder if to is None else stock.copy_to(weights, expanded(to))
         records.append({**weights.record(), "folder": str(folder)})
         if not as_json:
             print(folder)
@@ -191,7 +192,7 @@ def push(
     from regtool.weights import publish, stock
 
     publish.check_repository(repository)
-    weights = stock.read_folder(name) if Path(name).is_dir() else stock.local(name)
+    weights = stock.read_folder(name) if is_dir(name) else stock.local(name)
     if weights.folder is None or weights.name is None:
         raise UsageError(f"{name}: no weights folder")
     publish.check_folder(weights.folder)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from regtool.data.cases import SPLITS, Case, PairCase, Split, assign_splits
 from regtool.errors import InputError
+from regtool.paths import expanded
 
 FOLDER = re.compile(r"patient(\d+)$")
 OFFICIAL_TRAINING = 100  # the release numbers its training patients 1 to 100, testing from 101
@@ -29,7 +30,7 @@ def read_acdc(path: str | Path) -> list[PairCase]:
     these folders, numbered above 100) are ``test``, and a tenth of the others, chosen by name,
     is ``val``. Raises InputError for a missing folder, phase, or malformed side file.
     """
-    root = Path(path).expanduser()
+    root = expanded(path)
     if not root.is_dir():
         raise InputError(f"{root}: no such folder (ACDC is read from the folder of its patients)")
     folders = _patient_folders(root)

@@ -21,6 +21,7 @@ from urllib.parse import parse_qsl
 
 from regtool.data.cases import Case, PairCase, Split, assign_splits
 from regtool.errors import InputError, UsageError
+from regtool.paths import expanded
 
 FOLDER = re.compile(r"patient\d+$")
 SUFFIXES = (".nii.gz", ".nii", ".mhd", ".mha")
@@ -61,7 +62,7 @@ def read_camus(spec: str | Path) -> list[PairCase]:
     """
     place, _, query = str(spec).partition("?")
     settings = _settings(place, query)
-    root = Path(place).expanduser()
+    root = expanded(place)
     patients = _patients(root)
     splits = _paper(patients) if settings["split"] == "paper" else _official(root, patients)
     views = VIEWS if settings["view"] == "both" else (settings["view"],)

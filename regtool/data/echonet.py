@@ -16,6 +16,7 @@ from typing import cast
 from regtool.data.cases import SPLITS, Case, PairCase, Split, is_file_name
 from regtool.data.tracings import Tracings, read_tracings
 from regtool.errors import InputError
+from regtool.paths import expanded
 
 log = logging.getLogger("regtool.data")
 
@@ -30,7 +31,7 @@ def read_echonet(path: str | Path) -> list[PairCase]:
     frames (a few of the published ones) are left out, with a warning that counts them.
     Raises InputError for a missing or malformed table, or a video that is listed but absent.
     """
-    root = Path(path).expanduser()
+    root = expanded(path)
     for name, exists in (
         (FILE_LIST, Path.is_file),
         (TRACINGS, Path.is_file),

@@ -11,6 +11,7 @@ from typing import cast
 
 from regtool.data.cases import SPLITS, Case, PairCase, Split, assign_splits, is_file_name
 from regtool.errors import InputError
+from regtool.paths import expanded, is_file
 
 FILE_COLUMNS = (
     "fixed",
@@ -39,7 +40,7 @@ def read_pairs(path: str | Path, files: bool = True) -> list[PairCase]:
     Raises InputError that names line and column; with ``files`` on, also for a file that is not
     there.
     """
-    table = Path(path).expanduser()
+    table = expanded(path)
     rows = _rows(table)
     names = _names(table, rows)
     paths = [_files(table, line, row, files) for line, row in rows]
@@ -56,7 +57,7 @@ def _rows(table: Path) -> list[tuple[int, Row]]:
         text = table.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
         raise InputError(f"{table}: no such table of pairs") from error
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise InputError(f"{table}: not readable as UTF-8 text ({error})") from error
     delimiter = "\t" if table.suffix.lower() == ".tsv" else ","
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
@@ -110,8 +111,8 @@ def _files(table: Path, line: int, row: Row, check: bool) -> dict[str, Path]:
             if column in REQUIRED:
                 raise InputError(f"{table} line {line}, column {column}: empty")
             continue
-        path = folder / (Path(value).expanduser() if value.startswith("~") else value)
-        if check and not path.is_file():
+        path = folder / (expanded(value) if value.startswith("~") else value)
+        if check and not is_file(path):
             raise InputError(f"{table} line {line}, column {column}: no such file: {path}")
         paths[column] = path
     return paths

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 from regtool.data.acdc import read_acdc
 from regtool.data.breathing import read_breathing
@@ -17,6 +16,7 @@ from regtool.data.oasis import read_oasis
 from regtool.data.pairs_table import read_pairs
 from regtool.data.phantom_files import read_phantoms
 from regtool.errors import InputError, UsageError
+from regtool.paths import exists, expanded
 
 READERS: dict[str, Callable[[str], list[PairCase]]] = {
     "acdc": read_acdc,
@@ -49,11 +49,14 @@ def open_data(spec: str, files: bool = True) -> list[PairCase]:
         known = ", ".join(f"{name}:…" for name in sorted(READERS))
         place = (
             " (is that a folder? name its format, as in acdc:FOLDER)"
-            if (Path(spec).expanduser().exists())
+            if exists(expanded(spec))
             else ""
         )
         raise UsageError(f"--data {spec}: expected {known} or a table ending in .csv{place}")
-    pairs = READERS[reader](rest)
+    try:
+        pairs = READERS[reader](rest)
+    except OSError as error:
+        raise InputError(f"--data {spec}: {error.strerror or error}") from error
     if not pairs:
         raise InputError(f"--data {spec}: no pairs found")
     return pairs

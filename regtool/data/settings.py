@@ -8,6 +8,7 @@ from pathlib import Path
 
 from regtool.data.cases import SPLITS, PairCase
 from regtool.errors import UsageError
+from regtool.paths import expanded
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def parse_spec(
         if value is None:
             raise UsageError(f"--data {reader}:{place}: {key}={text}: use {known[key].allowed}")
         values[key] = value
-    return Path(place).expanduser(), values
+    return expanded(place), values
 
 
 def chosen(pairs: Sequence[PairCase], settings: Mapping[str, str | int]) -> list[PairCase]:

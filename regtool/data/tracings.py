@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from regtool.errors import InputError
 from regtool.imaging.volume import Volume
+from regtool.paths import expanded
 
 COLUMNS = ("FileName", "X1", "Y1", "X2", "Y2", "Frame")
 Outline = NDArray[np.int64]
@@ -60,11 +61,12 @@ def read_tracings(path: str | Path) -> Tracings:
     reading of the authors' code (echonet/datasets/echo.py).
     The two tables last read are kept in memory. Raises InputError naming the line.
     """
-    table = Path(path).expanduser()
+    table = expanded(path)
     try:
         status = table.stat()
-    except OSError as error:
-        raise InputError(f"{table}: cannot be read: {error.strerror or error}") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{table}: cannot be read: {reason}") from None
     return _read(table, status.st_size, status.st_mtime_ns)
 
 

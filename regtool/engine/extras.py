@@ -18,6 +18,7 @@ from regtool.imaging.animation import write_animation
 from regtool.imaging.resample import resample
 from regtool.imaging.volume import Volume
 from regtool.imaging.writing import Outputs
+from regtool.paths import expanded
 from regtool.plugins.exchange import Extra, Prediction
 from regtool.prepare.pair import Prepared
 from regtool.spatial.grid import Grid, Matrix
@@ -125,7 +126,7 @@ def read_state(path: str | Path) -> tuple[Tensor, dict[str, Any]]:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(Path(path).expanduser(), framework="pt") as file:
+        with safe_open(expanded(path), framework="pt") as file:
             return file.get_tensor("state"), json.loads((file.metadata() or {})["facts"])
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise InputError(f"{path}: not a state to go on from ({error})") from error

@@ -16,6 +16,7 @@ from regtool.imaging.initial import INITIAL_KINDS
 from regtool.imaging.points import read_points
 from regtool.imaging.reading import read_image, read_labels, read_mask
 from regtool.imaging.volume import Volume
+from regtool.paths import expanded
 from regtool.plugins.description import Method
 from regtool.plugins.options import split_setting
 
@@ -81,7 +82,7 @@ class Request:
     def paths(self) -> list[Path]:
         """The input files, for the check that none of them is an output."""
         named = (getattr(self, f.name) for f in fields(self) if f.name in _FILES)
-        return [Path(v).expanduser() for v in named if isinstance(v, str | Path)]
+        return [expanded(v) for v in named if isinstance(v, str | Path)]
 
 
 _FILES = {
@@ -102,7 +103,7 @@ def _absolute(source: object) -> str | None:
         return None
     text = os.fspath(source)  # a table may have ten thousand rows: no new Path for each
     if text.startswith("~"):
-        text = str(Path(text).expanduser())
+        text = str(expanded(text))
     return text if os.path.isabs(text) else str(Path.cwd() / text)  # noqa: PTH117
 
 

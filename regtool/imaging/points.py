@@ -118,7 +118,10 @@ def _fcsv_header(lines: Sequence[str]) -> tuple[str, float]:
 def _cells(
     file: Path, number: int, line: str, delimiter: str, columns: tuple[str, ...]
 ) -> tuple[str, ...]:
-    cells = next(csv.reader([line], delimiter=delimiter))
+    try:
+        cells = next(csv.reader([line], delimiter=delimiter))
+    except csv.Error as error:
+        raise InputError(f"{file}, line {number}: not readable as CSV ({error})") from None
     if len(cells) > len(columns):
         raise InputError(f"{file}, line {number}: {len(cells)} values for {len(columns)} columns")
     return tuple(cell.strip() for cell in cells) + ("",) * (len(columns) - len(cells))

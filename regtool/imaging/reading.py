@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from regtool.errors import GeometryError, InputError
 from regtool.imaging import avi, nifti
 from regtool.imaging.volume import HeaderFacts, Kind, Volume
+from regtool.paths import exists, expanded, is_dir, is_file
 from regtool.spatial.grid import Grid
 
 FORM_TOLERANCE = 0.1
@@ -93,14 +94,14 @@ def read_mask(path: str | Path) -> Volume:
 
 def check_file(path: str | Path) -> Path:
     """The path with ~ expanded, if it is a readable file that is not empty; else InputError."""
-    file = Path(path).expanduser()
+    file = expanded(path)
+    if is_dir(file):
+        raise InputError(f"{file}: is a folder; give an image file")
+    if not exists(file):
+        raise InputError(f"{file}: no such file")
+    if not is_file(file):
+        raise InputError(f"{file}: not a regular file")
     try:
-        if file.is_dir():
-            raise InputError(f"{file}: is a folder; give an image file")
-        if not file.exists():
-            raise InputError(f"{file}: no such file")
-        if not file.is_file():
-            raise InputError(f"{file}: not a regular file")
         if file.stat().st_size == 0:
             raise InputError(f"{file}: the file is empty")
         with file.open("rb"):

@@ -24,6 +24,7 @@ from regtool.errors import Interrupted, OutputError, UsageError
 from regtool.imaging.nifti_write import check_suffix, write_image
 from regtool.imaging.transforms import write_affine, write_composite, write_field
 from regtool.imaging.volume import Kind, Volume
+from regtool.paths import exists, expanded, is_dir
 from regtool.spatial.grid import Grid
 
 RECORD = "regtool.json"
@@ -61,8 +62,8 @@ class Outputs:
         self._prefix = "" if isinstance(target, Mapping) else checked_prefix(target)
         self._paths: dict[str, Path] = {}
         if isinstance(target, Mapping):
-            self._paths = {name: Path(path).expanduser() for name, path in target.items()}
-        self._inputs = [Path(p).expanduser() for p in inputs]
+            self._paths = {name: expanded(path) for name, path in target.items()}
+        self._inputs = [expanded(p) for p in inputs]
         self._optional = tuple(optional)
         self._overwrite = overwrite
         self._record_name = record
@@ -173,7 +174,8 @@ class Outputs:
         for given in self._inputs:
             if _same_file(path, given):
                 raise UsageError(f"{path}: is an input as well as an output; choose another name")
-        if path.is_dir():
+        _check_name(path)
+        if is_dir(path):
             raise OutputError(f"{path}: is a folder; an output file of this name is to be written")
         if os.path.lexists(path) and not self._overwrite:
             raise OutputError(f"{path}: exists already; use --overwrite or another prefix")
@@ -253,22 +255,34 @@ def checked_prefix(prefix: str | Path) -> str:
                 f"{prefix}: an output prefix, not a file name, is needed; "
                 f"try {text[: -len(suffix)]}_ (files are named PREFIXWarped.nii.gz and so on)"
             )
-    return text + os.sep if text and not text.endswith(os.sep) and Path(text).is_dir() else text
+    return text + os.sep if text and not text.endswith(os.sep) and is_dir(text) else text
 
 
 def check_folder(folder: Path) -> None:
     """Raise OutputError unless the folder is writable, or can be made."""
-    existing = next(p for p in (folder, *folder.absolute().parents) if p.exists())
-    if not existing.is_dir():
+    existing = next(p for p in (folder, *folder.absolute().parents) if exists(p))
+    if not is_dir(existing):
         raise OutputError(f"{existing}: is not a folder; outputs cannot be written there")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise OutputError(f"{existing}: no permission to write in this folder")
 
 
+def _check_name(path: Path) -> None:
+    """Raise OutputError for a name that no file can have."""
+    if "\0" in str(path):
+        raise OutputError(f"{str(path)!r}: no name of a file")
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return  # what is said of the folder is clearer
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from None
+
+
 def _same_file(one: Path, other: Path) -> bool:
     try:
         return one.samefile(other)
-    except OSError:
+    except (OSError, ValueError):
         return one.absolute() == other.absolute()
 
 

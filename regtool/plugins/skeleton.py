@@ -9,6 +9,7 @@ from importlib import resources
 from pathlib import Path
 
 from regtool.errors import OutputError, UsageError
+from regtool.paths import expanded
 from regtool.plugins.description import API_VERSION
 
 TEMPLATE_SUFFIX = ".template"
@@ -22,7 +23,7 @@ def create(name: str, parent: Path) -> Path:
     method's, OutputError when the folder exists or cannot be written.
     """
     values = _names(name)
-    folder = parent.expanduser() / values["DISTRIBUTION"]
+    folder = expanded(parent) / values["DISTRIBUTION"]
     if folder.exists():
         raise OutputError(f"{folder}: it exists already; choose another name or another --output")
     try:

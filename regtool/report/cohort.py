@@ -12,6 +12,7 @@ import numpy as np
 from regtool import __version__
 from regtool.errors import RegtoolError
 from regtool.imaging.writing import Outputs
+from regtool.paths import expanded
 from regtool.report import colour, values
 from regtool.report.cases import Case, case_of, worst_first
 from regtool.report.files import images_of
@@ -81,7 +82,7 @@ def cohort_report(
             version=__version__,
         )
         outputs.text("page", text)
-    return Path(path).expanduser()
+    return expanded(path)
 
 
 def thumbnails(case: Case) -> Thumbnails:

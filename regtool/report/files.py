@@ -15,6 +15,7 @@ from regtool.imaging.reading import read_image, read_labels, read_mask
 from regtool.imaging.resample import resample
 from regtool.imaging.transforms import Transform, read_affine, read_field
 from regtool.imaging.volume import Volume
+from regtool.paths import exists, expanded
 from regtool.record import SUFFIX, output_path, read_record, sha256
 from regtool.report.values import at
 from regtool.report.view import ExtraView, PairView
@@ -81,7 +82,7 @@ def cohort_rows(folder: str | Path) -> Iterator[dict[str, Any]]:
     In the order of their paths. A file that is named like a record and is none is left out, and so
     is what lies in hidden folders, where files wait until they are complete.
     """
-    start = Path(folder).expanduser()
+    start = expanded(folder)
     for path in sorted(start.rglob(f"*{SUFFIX}")):
         if any(part.startswith(".") for part in path.relative_to(start).parts[:-1]):
             continue
@@ -124,11 +125,11 @@ def _companion(record_path: str | Path, record: Mapping[str, Any], which: str, r
 
 
 def _found(record_path: str | Path, given: str) -> Path:
-    path = Path(given).expanduser()
-    if path.exists():
+    path = expanded(given)
+    if exists(path):
         return path
-    beside = Path(record_path).expanduser().parent / path.name
-    if not beside.exists():
+    beside = expanded(record_path).parent / path.name
+    if not exists(beside):
         raise InputError(
             f"{path}: no such file, though {record_path} names it; put it beside the record, or "
             "run in the folder where it was registered"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from regtool.errors import PluginError, WeightsError
+from regtool.paths import expanded, is_dir, is_file
 from regtool.plugins.description import Method, WeightsRef
 from regtool.weights import hub, shipped
 from regtool.weights.files import CONFIG_FILE, MODEL_FILE, refuse_pickle
@@ -63,15 +64,15 @@ def in_directory(name: str) -> Found | None:
     top = os.environ.get(WEIGHTS_DIR_VARIABLE)
     if not top or not _NAME.fullmatch(name):
         return None
-    folder = Path(top).expanduser() / name
-    if not folder.is_dir():
+    folder = expanded(top) / name
+    if not is_dir(folder):
         return None
     return _in_folder(folder, "directory")
 
 
 def _in_folder(folder: Path, source: Source) -> Found:
     model = folder / MODEL_FILE
-    if not model.is_file():
+    if not is_file(model):
         for other in sorted(folder.iterdir()):
             refuse_pickle(other)
         raise WeightsError(f"{folder}: holds no {MODEL_FILE}")
@@ -80,11 +81,11 @@ def _in_folder(folder: Path, source: Source) -> Found:
 
 def at_path(method: Method, spec: str) -> Found:
     """Files at a path from the user; WeightsError with a suggestion if there are none."""
-    path = Path(spec).expanduser()
-    if path.is_dir():
+    path = expanded(spec)
+    if is_dir(path):
         return _in_folder(path, "path")
     refuse_pickle(path)
-    if path.is_file():
+    if is_file(path):
         return Found("path", path.with_name(CONFIG_FILE), path)
     if path.suffix == ".safetensors" or os.sep in spec:
         raise WeightsError(

@@ -21,6 +21,7 @@ from regtool.engine.device import limited_threads
 from regtool.engine.request import Request
 from regtool.errors import UsageError
 from regtool.imaging.writing import Outputs, check_folder
+from regtool.paths import expanded
 from regtool.plugins import discovery
 
 Told = Callable[[int, int, Outcome], None]
@@ -48,7 +49,7 @@ def open_cohort(
     """
     discovery.load(template.method)
     rows = open_data(pairs, files=False) if isinstance(pairs, str) else pairs
-    place = Path(folder).expanduser()
+    place = expanded(folder)
     check_folder(place)
     ranks = Ranks.of_environment()
     template = replace(template, device=ranks.device(template.device))

@@ -11,6 +11,7 @@ from pathlib import Path
 from regtool.engine.evaluate.pair import record_name
 from regtool.engine.evaluate.registered import FILES
 from regtool.errors import InputError, UsageError
+from regtool.paths import expanded, is_dir
 from regtool.record import SUFFIX, is_record
 
 TABLES = (".csv", ".tsv")
@@ -43,8 +44,8 @@ def collect(
     given = dict(files or {})
     found: list[Item] = []
     for source in sources:
-        path = Path(source).expanduser()
-        if path.is_dir():
+        path = expanded(source)
+        if is_dir(path):
             found += _folder(path, run, given)
         elif path.suffix.lower() in TABLES:
             found += _table(path, run, given)
@@ -79,7 +80,7 @@ def _table(path: Path, run: str, files: dict[str, Path]) -> list[Item]:
         rows = [row for row in csv.reader(text.splitlines(), delimiter=delimiter) if any(row)]
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such table") from error
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise InputError(f"{path}: not readable as a table ({error})") from error
     if len(rows) < 2:
         raise InputError(f"{path}: no rows: expected a header line (record,…) and rows")
@@ -94,9 +95,9 @@ def _table(path: Path, run: str, files: dict[str, Path]) -> list[Item]:
         cells = {column: cell.strip() for column, cell in zip(header, row, strict=False)}
         if not cells.get("record"):
             raise InputError(f"{path}, row {number}, column record: empty")
-        record = path.parent / Path(cells["record"]).expanduser()
+        record = path.parent / expanded(cells["record"])
         own = {
-            column: path.parent / Path(cells[column]).expanduser()
+            column: path.parent / expanded(cells[column])
             for column in FILES
             if cells.get(column)
         }

@@ -29,7 +29,10 @@ def read_names(path: str | Path) -> dict[int, str]:
     lines = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
     if not lines:
         raise InputError(f"{file}: no labels in the file")
-    found = _lines(lines) if re.match(r"\s*\d+\s+\S", lines[0]) else _columns(file, lines)
+    try:
+        found = _lines(lines) if re.match(r"\s*\d+\s+\S", lines[0]) else _columns(file, lines)
+    except (csv.Error, ValueError) as error:  # a cell or a number without end
+        raise InputError(f"{file}: not readable as a table of labels ({error})") from None
     if not found:
         raise InputError(f"{file}: no line of a number and a name")
     counts = [name for _, name in found]

@@ -15,6 +15,7 @@ from regtool.errors import GeometryError, InputError
 from regtool.imaging.reading import read_image
 from regtool.imaging.transforms import Field, Matrix, Transform, read_affine, read_field
 from regtool.imaging.volume import Volume
+from regtool.paths import expanded, is_file
 from regtool.record import output_path, read_record, sha256
 from regtool.spatial.grid import Grid
 
@@ -30,7 +31,7 @@ class Registered:
     """
 
     def __init__(self, path: str | Path, files: Mapping[str, Path] | None = None) -> None:
-        self.path = Path(path).expanduser()
+        self.path = expanded(path)
         self.record: dict[str, Any] = read_record(self.path)
         self._files = dict(files or {})
         outputs = self.record.get("outputs")
@@ -122,18 +123,20 @@ class Registered:
             raise GeometryError(f"{file}: not on the grid of the fixed image of {self.path}")
         return image
 
-    def _find(self, name: str, recorded: str | None) -> Path:
+    def _find(self, name: str, recorded: object) -> Path:
         """The user's file, or the record's: as written there, or from the record's folder."""
         option = f"--{name.replace('_', '-')}"
         if name in self._files:
-            file = Path(self._files[name]).expanduser()
-            if not file.is_file():
+            file = expanded(self._files[name])
+            if not is_file(file):
                 raise InputError(f"{file}: no such file ({option})")
             return file
         if recorded is None:
             raise InputError(f"{self.path}: names no {name.replace('_', ' ')} file; give {option}")
-        for file in (Path(recorded).expanduser(), self.path.parent / recorded):
-            if file.is_file():
+        if not isinstance(recorded, str):
+            raise InputError(f"{self.path}: what it names as {name} is no file name")
+        for file in (expanded(recorded), self.path.parent / recorded):
+            if is_file(file):
                 return file
         raise InputError(
             f"{recorded}: no such file, though {self.path} names it; give {option}, or choose "

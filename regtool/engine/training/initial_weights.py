@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from regtool.engine.training.checkpoint import FORMAT, load_tensors
 from regtool.errors import InputError, WeightsError
+from regtool.paths import expanded, is_file
 from regtool.plugins.description import Method
 from regtool.weights import network_differences, resolve
 
@@ -21,8 +22,8 @@ def load_initial(
     ``spec``: what ``--weights`` of ``register`` takes (for the part ``registrar``), a run folder,
     or a checkpoint of a run (its moving average if it has one). Raises WeightsError.
     """
-    path = Path(spec).expanduser()
-    if (path / "checkpoint.safetensors").is_file():
+    path = expanded(spec)
+    if is_file(path / "checkpoint.safetensors"):
         path = path / "checkpoint.safetensors"
     state = _from_checkpoint(path)
     if state is None:
@@ -36,7 +37,7 @@ def load_initial(
 
 def _from_checkpoint(path: Path) -> dict[str, Tensor] | None:
     """Model weights of a training checkpoint; None if ``path`` is something else."""
-    if path.suffix != ".safetensors" or not path.is_file():
+    if path.suffix != ".safetensors" or not is_file(path):
         return None
     try:
         tensors, metadata = load_tensors(path)
