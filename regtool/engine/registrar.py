@@ -22,6 +22,7 @@ from regtool.prepare.tiles import blended
 from regtool.spatial.compose import compose_affine
 from regtool.spatial.integrate import integrate
 from regtool.weights import ResolvedWeights, resolve
+from regtool.weights.network import build_network
 
 log = logging.getLogger("regtool.engine")
 
@@ -131,8 +132,7 @@ def load_registrar(
         log.warning("%s", sentence)
     options = method_options(method, found.config, settings)
     torch.manual_seed(seed)
-    build = discovery.resolve_import(method.model, f"model of method '{name}'")
-    module = build(found.config)
+    module = build_network(method, found)
     if not isinstance(module, nn.Module):
         raise PluginError(f"method '{name}': its model is no torch.nn.Module")
     found.load_into(module)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from itertools import permutations
+from math import prod
 
 import numpy as np
 
+from regtool.errors import GeometryError
 from regtool.prepare.preparation import Preparation
 from regtool.spatial.grid import Grid, Matrix
 
@@ -93,11 +96,22 @@ def network_grid(
         if abs(ratio - 1) < 1e-6:
             start = np.round(start)  # stay on the samples: no interpolation where none is needed
         spacing[net_axis], size[net_axis], origin_index[axis] = step, count, start
+    _check_size(size)
     columns = fixed.direction_matrix[:, chosen.axes] * np.asarray(chosen.signs)
     origin = (fixed.index_to_world @ np.append(origin_index, 1.0))[:-1]
     return Grid(
         tuple(size), tuple(spacing), tuple(columns.ravel().tolist()), tuple(origin.tolist())
     )
+
+
+def _check_size(size: list[int]) -> None:
+    """Refuse a grid of which not even one image fits into the memory."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if 4 * prod(size) > memory:
+        raise GeometryError(
+            f"the network's grid would have {'×'.join(map(str, size))} voxels, for which this "
+            "machine has too little memory; the weights' spacing does not suit this image"
+        )
 
 
 def _step_and_count(

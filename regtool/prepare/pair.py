@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import ValidationError
 from torch import Tensor
 
-from regtool.errors import GeometryError
+from regtool.errors import GeometryError, WeightsError
 from regtool.imaging.resample import resample, transform_points
 from regtool.imaging.volume import Volume
 from regtool.plugins.exchange import Pair, Prediction, Sample
@@ -220,5 +221,10 @@ __all__ = ["Prepared", "prepare_pair"]
 
 
 def as_preparation(config: Mapping[str, Any]) -> Preparation:
-    """The Preparation stored in a preset or config.json."""
-    return Preparation.model_validate(config["preparation"])
+    """The Preparation stored in a preset or config.json. Raises WeightsError for a bad one."""
+    try:
+        return Preparation.model_validate(config["preparation"])
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in ("preparation", *first["loc"]))
+        raise WeightsError(f"config.json of the weights: {where}: {first['msg']}") from error

@@ -86,12 +86,12 @@ class Preparation(_Frozen):
     orientation: str = "file"
     spacing: tuple[float | None, ...]
     size: tuple[int | None, ...]
-    multiple: int = Field(16, ge=1)
+    multiple: int = Field(16, ge=1, le=4096)
     fit: tuple[bool, ...] = ()
-    margin: int = Field(0, ge=0)
+    margin: int = Field(0, ge=0, le=65536)
     anchor: Literal["centre", "mask", "intensity", "motion"] = "centre"
     outside: Literal["taper", "tiles"] = "taper"
-    taper: int = Field(16, ge=1)
+    taper: int = Field(16, ge=1, le=65536)
     overlap: float = Field(0.5, ge=0, lt=1)
     intensity: tuple[Intensity, ...] = (Percentile(),)
     intensity_on: Literal["image", "box"] = "image"
@@ -123,6 +123,10 @@ class Preparation(_Frozen):
             raise ValueError("margin leaves nothing of the size")
         if any(s is not None and s <= 0 for s in (*self.spacing, *self.size)):
             raise ValueError("spacing and size must be positive")
+        if any(s is not None and not 1e-6 <= s <= 1e6 for s in self.spacing):
+            raise ValueError("spacing must be from 1e-6 to 1e6 mm")
+        if any(s is not None and s > 65536 for s in self.size):
+            raise ValueError("size must be at most 65536")
         if self.outside == "tiles" and None in self.size:
             raise ValueError("tiles need a size for every axis")
         return self

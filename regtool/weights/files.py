@@ -131,7 +131,7 @@ def _check_entry(path: Path, name: str, entry: Any) -> tuple[TensorInfo, tuple[i
         integers = all(type(n) is int for n in (*shape, begin, end))
     except (TypeError, KeyError, ValueError) as error:
         raise WeightsError(f"{path}: damaged safetensors header at '{name}'") from error
-    if dtype not in _ITEM_BYTES:
+    if not isinstance(dtype, str) or dtype not in _ITEM_BYTES:
         raise WeightsError(f"{path}: '{name}' has type {dtype}, which regtool does not read")
     if not integers or len(shape) > _MAX_AXES or not all(0 <= n <= _MAX_AXIS for n in shape):
         raise WeightsError(f"{path}: '{name}' has an absurd shape")
@@ -183,6 +183,9 @@ def _check_config(
     for key, kind in (("method", str), ("ndim", int), ("network", dict), ("preparation", dict)):
         if not isinstance(config.get(key), kind):
             raise WeightsError(f"{path}: '{key}' is missing or not of type {kind.__name__}")
+    for key, kind in (("name", str), ("options", dict)):
+        if not isinstance(config.get(key), kind | None):
+            raise WeightsError(f"{path}: '{key}' is not of type {kind.__name__}")
     if method is not None and config["method"] != method.name:
         raise WeightsError(
             f"{path}: weights of method '{config['method']}', not of '{method.name}'; "

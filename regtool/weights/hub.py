@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import regtool
 from regtool.errors import UsageError, WeightsError
+from regtool.weights.answers import checked_answers
 from regtool.weights.files import CONFIG_FILE, MODEL_FILE
 
 if TYPE_CHECKING:
@@ -123,7 +124,8 @@ def download(
     endpoint = endpoint or constants.ENDPOINT
     where = f"{repository}@{revision}"
     _probe(endpoint, patience.connect)
-    commit = _commit_of(repository, revision, endpoint, patience)
+    with checked_answers():
+        commit = _commit_of(repository, revision, endpoint, patience)
 
     def fetch(name: str) -> Path:
         return Path(
@@ -136,8 +138,9 @@ def download(
 
     if force:
         _drop_bare_copies(repository, commit, cache_dir)
-    config = explained(lambda: fetch(CONFIG_FILE), where)
-    model = explained(lambda: fetch(MODEL_FILE), where)
+    with checked_answers():
+        config = explained(lambda: fetch(CONFIG_FILE), where)
+        model = explained(lambda: fetch(MODEL_FILE), where)
     return HubFiles(config, model, commit, fetched=True)
 
 

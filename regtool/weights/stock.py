@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from regtool.errors import OutputError, PluginError, RegtoolError, UsageError, WeightsError
+from regtool.paths import exists, expanded, is_dir
 from regtool.plugins import discovery
 from regtool.plugins.description import Method, WeightsRef
 from regtool.weights import hub
@@ -21,6 +22,7 @@ from regtool.weights.files import (
     read_config,
     read_header,
 )
+from regtool.weights.network import build_network
 from regtool.weights.places import at_path
 from regtool.weights.resolve import ResolvedWeights, locate, resolve
 
@@ -181,7 +183,7 @@ def verify(spec: str) -> Verdict:
     """
     if spec.startswith("hub:"):
         raise UsageError(f"{spec}: pull it, then verify the folder that 'weights pull' prints")
-    if os.sep in spec or Path(spec).exists() or Path(spec).suffix == ".safetensors":
+    if os.sep in spec or exists(spec) or Path(spec).suffix == ".safetensors":
         return _verify_path(spec)
     method, ref = find(spec)
     return verify_reference(method, ref)
@@ -208,10 +210,10 @@ def _verify_path(spec: str) -> Verdict:
 
 def read_folder(spec: str) -> ResolvedWeights:
     """Weights at a path, checked up to a strict load into the network of the method they name."""
-    folder = Path(spec).expanduser()
-    config_path = folder / CONFIG_FILE if folder.is_dir() else folder.with_name(CONFIG_FILE)
-    if not folder.exists():
+    folder = expanded(spec)
+    if not exists(folder):
         raise WeightsError(f"{spec}: no such file or folder")
+    config_path = folder / CONFIG_FILE if is_dir(folder) else folder.with_name(CONFIG_FILE)
     config = read_config(config_path)
     method = discovery.load(config["method"])
     read_header(at_path(method, spec).model)
@@ -222,17 +224,7 @@ def read_folder(spec: str) -> ResolvedWeights:
 
 def check_network(method: Method, weights: ResolvedWeights) -> None:
     """Build the network of the weights' configuration and load them strictly."""
-    build = discovery.resolve_import(method.model, f"model of method '{method.name}'")
-    try:
-        network = build(weights.config)
-    except RegtoolError:
-        raise
-    except Exception as error:
-        raise WeightsError(
-            f"{weights.folder}: method '{method.name}' cannot build the network of this "
-            f"{CONFIG_FILE} ({type(error).__name__}: {error})"
-        ) from error
-    weights.load_into(network)
+    weights.load_into(build_network(method, weights))
 
 
 def _sound(weights: ResolvedWeights) -> Verdict:
