@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
 from regtool.engine.results import AFFINE, FIELD, INVERSE, invert_field, inverted
 from regtool.errors import InputError, UsageError
+from regtool.imaging.nifti import check_grid, check_memory
 from regtool.imaging.transforms import Transform, read_affine, read_field, read_transforms
+from regtool.paths import expanded, is_file
 from regtool.record import SUFFIX, is_record, output_path, read_record
 from regtool.spatial.grid import Grid
 
@@ -93,19 +96,27 @@ def _read_record(path: str, inverse: bool) -> Chain:
 
 
 def _recorded_grid(path: str, record: dict[str, Any], which: str) -> Grid:
+    unusable = InputError(f"{path}: says nothing usable about the grid of its {which}")
     try:
         facts = record[which]
-        return Grid(*(tuple(facts[k]) for k in ("size", "spacing", "direction", "origin")))
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: says nothing usable about the grid of its {which}") from error
+        size = tuple(facts["size"])
+        numbers = [tuple(map(float, facts[k])) for k in ("spacing", "direction", "origin")]
+        grid = Grid(size, *numbers)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise unusable from error
+    if len(size) not in (2, 3) or any(type(n) is not int or n < 1 for n in size):
+        raise unusable
+    check_grid(Path(path), grid)
+    check_memory(Path(path), "×".join(map(str, size)), 4 * prod(size))
+    return grid
 
 
 def _refuse_lone_warp(specs: Sequence[str]) -> None:
     """A warp alone is half a registration when its record names a real affine."""
     if len(specs) != 1 or not specs[0].endswith(FIELD):
         return
-    beside = Path(specs[0].removesuffix(FIELD) + SUFFIX).expanduser()
-    if not beside.is_file():
+    beside = expanded(specs[0].removesuffix(FIELD) + SUFFIX)
+    if not is_file(beside):
         return
     if read_record(beside).get("affine_is_identity") is False:
         affine = specs[0].removesuffix(FIELD) + AFFINE

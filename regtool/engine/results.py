@@ -17,6 +17,7 @@ from regtool.errors import InputError
 from regtool.imaging.resample import resample
 from regtool.imaging.transforms import Matrix, Transform
 from regtool.imaging.writing import Outputs, checked_prefix
+from regtool.paths import is_file
 from regtool.prepare.pair import Prepared
 from regtool.record import MAPS, SCHEMA, SUFFIX, describe_image, read_record, software
 from regtool.spatial.frames import to_network_displacement, to_world_field
@@ -32,6 +33,11 @@ WARPED, FIELD, AFFINE = "Warped.nii.gz", "1Warp.nii.gz", "0GenericAffine.mat"
 INVERSE, INVERSE_WARPED = "1InverseWarp.nii.gz", "InverseWarped.nii.gz"
 LABELS, COMPOSITE = "WarpedLabels.nii.gz", "Composite.h5"
 ON_REQUEST = (INVERSE, INVERSE_WARPED, LABELS, COMPOSITE)
+
+
+def _is_plain(name: str) -> bool:
+    """Whether a name that some record lists is that of a file beside it, not of one elsewhere."""
+    return Path(name).name == name and "\0" not in name
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,7 @@ class Plan:
         except InputError:
             return []
         names = outputs if isinstance(outputs, dict) else {}
-        return [name for name in names if Path(name).name == name]
+        return [name for name in names if _is_plain(name) and is_file(self.path(name))]
 
     def record(
         self,
