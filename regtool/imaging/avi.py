@@ -47,6 +47,16 @@ class Video:
     frames: list[tuple[int, int]] = field(default_factory=list)
     stream: int | None = None
     streams: int = 0
+    _stored: list[int] = field(default_factory=list, repr=False)
+
+    def stored(self, number: int) -> int:
+        """The frame whose bytes show frame ``number``: itself, or the one that it repeats."""
+        if len(self._stored) != len(self.frames):
+            self._stored, last = [], 0
+            for k, (_, length) in enumerate(self.frames):
+                last = k if length else last
+                self._stored.append(last)
+        return self._stored[number]
 
 
 def looks_like_avi(head: bytes) -> bool:
@@ -111,18 +121,28 @@ def decode(video: Video, which: Sequence[int] | None = None) -> NDArray[np.uint8
             raise IndexError(f"{video.path} has frames 0 to {count - 1}, not {number}")
     try:
         with video.path.open("rb") as file:
-            return np.stack([_decode_one(video, file, number) for number in chosen])
+            return _decoded(video, file, chosen)
     except OSError as error:
         raise InputError(f"{video.path}: cannot be read: {error.strerror or error}") from None
+
+
+def _decoded(video: Video, file: BinaryIO, chosen: Sequence[int]) -> NDArray[np.uint8]:
+    """The frames; one that is repeated is decoded once."""
+    out = np.empty((len(chosen), *reversed(video.size)), np.uint8)
+    last = -1
+    for at, number in enumerate(chosen):
+        if at and video.stored(number) == last:
+            out[at] = out[at - 1]
+            continue
+        last = video.stored(number)
+        out[at] = _decode_one(video, file, number)
+    return out
 
 
 def _decode_one(video: Video, file: BinaryIO, number: int) -> NDArray[np.uint8]:
     from PIL import Image, UnidentifiedImageError
 
-    stored = number
-    while stored and not video.frames[stored][1]:
-        stored -= 1
-    offset, length = video.frames[stored]
+    offset, length = video.frames[video.stored(number)]
     file.seek(offset)
     try:
         with Image.open(BytesIO(file.read(length)), formats=("JPEG",)) as image:

@@ -100,9 +100,15 @@ def load_checkpoint(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str,
         raise InputError(f"{path}: not a training checkpoint of regtool")
     parts: dict[str, dict[str, Tensor]] = {}
     for name, value in tensors.items():
-        group, key = name.split("/", 1)
+        group, _, key = name.partition("/")
         parts.setdefault(group, {})[key] = value
-    return parts, json.loads(metadata["state"])
+    try:
+        state = json.loads(metadata["state"])
+    except (KeyError, ValueError, RecursionError):
+        state = None
+    if not isinstance(state, dict):
+        raise InputError(f"{path}: a damaged checkpoint: its state is not readable")
+    return parts, state
 
 
 def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
