@@ -92,7 +92,7 @@ denser as they lose air. Without ``known_field`` and ``fields`` it trains on rea
 
 TRIAL_TRAINING: dict[str, Any] = {
     **LUNG_TRAINING,
-    "steps": 400,
+    "steps": 600,
     "lr": 1e-3,
     "second_look": 0.0,
     "ema": 0.98,

@@ -25,6 +25,7 @@ from regtool.engine.training.store import PairStore
 from regtool.engine.training.window import Window
 from regtool.errors import RegtoolError, UsageError
 from regtool.plugins.exchange import Context, Pair, Prediction
+from regtool.prepare.preparation import Preparation
 
 log = logging.getLogger("regtool.train")
 
@@ -66,7 +67,7 @@ class Surroundings:
 
     ``options`` are the method's own, for validation. ``registrar(module)`` is the part of the
     stage's module that registers. ``best(state)`` is called while the best weights are in the
-    module.
+    module. ``preparation`` says whether validation pairs go through the network in tiles.
     """
 
     folder: Path
@@ -75,6 +76,7 @@ class Surroundings:
     options: Any
     registrar: Callable[[nn.Module], nn.Module]
     best: Callable[[State], None]
+    preparation: Preparation
 
 
 class StageLoop:
@@ -282,9 +284,11 @@ class StageLoop:
             context = Context(generator, device, step=self.state.step)
             registrar = self._around.registrar(self.stepper.module)
 
-            def register(pair: Pair, context: Context) -> Prediction:
+            def whole(pair: Pair, context: Context) -> Prediction:
                 with self.stepper.runtime.accelerator.autocast():
                     return registrar(pair, self._around.options, context)
+
+            register = validation.as_prepared(whole, self._around.preparation)
 
             figures = validation.validate_pair(store, indices, self.stage.batch, context, register)
         if "dice" not in figures or self._settings.select == "loss":

@@ -36,6 +36,7 @@ from regtool.engine.training.store import PairStore
 from regtool.errors import Interrupted, UsageError
 from regtool.plugins import discovery
 from regtool.plugins.training import Stage
+from regtool.prepare.preparation import Preparation
 
 log = logging.getLogger("regtool.train")
 
@@ -229,7 +230,13 @@ class _Run:
             patch=settings.patch,
         )
         around = Surroundings(
-            self.folder, self.logs, self.stopper, self.options, registrar_of, outcome.keep
+            self.folder,
+            self.logs,
+            self.stopper,
+            self.options,
+            registrar_of,
+            outcome.keep,
+            Preparation.model_validate(self.plan.preset["preparation"]),
         )
         loop = StageLoop(stepper, val_store, settings, around, plan.settings.seed)
         if resumed:

@@ -11,6 +11,8 @@ from torch import Tensor
 from regtool.engine.training.store import PairStore
 from regtool.losses.landmarks import landmark_distances
 from regtool.plugins.exchange import Context, Pair, Prediction
+from regtool.prepare.preparation import Preparation
+from regtool.prepare.tiles import blended
 from regtool.spatial.compose import compose_affine
 from regtool.spatial.integrate import integrate
 from regtool.spatial.jacobian import jacobian_determinant
@@ -117,6 +119,21 @@ class _Sums:
 
 Register = Callable[[Pair, Context], Prediction]
 Loss = Callable[[Pair, Context], float]
+
+
+def as_prepared(register: Register, preparation: Preparation) -> Register:
+    """``register``, tile by tile where the preparation has the network see tiles."""
+    if preparation.outside != "tiles":
+        return register
+    edges = tuple(n for n in preparation.size if n is not None)
+
+    def in_tiles(pair: Pair, context: Context) -> Prediction:
+        def part(tile: Pair) -> Tensor:
+            return displacement_of(register(tile, context))
+
+        return Prediction(blended(pair, edges, preparation.overlap, part))
+
+    return in_tiles
 
 
 def validate_pair(
