@@ -305,5 +305,23 @@ def test_extras_come_as_files_and_go_into_the_report(weights, tmp_path):
     assert all(name in page for name in written)
 
 
+def test_tiles_of_the_preparation_are_blended_by_core(weights, tmp_path):
+    """``outside: tiles``: an image larger than the network's box, every part of it answered."""
+    import regtool
+    from regtool.imaging.reading import read_image
+
+    config = json.loads((weights / "config.json").read_text())
+    config["preparation"] |= {"spacing": [5, 4, 4], "outside": "tiles", "overlap": 0.25}
+    (weights / "config.json").write_text(json.dumps(config))
+    grid = make_grid("identity", size=(24, 20, 16), spacing=(4.0, 4.0, 5.0))
+    write_pair(tmp_path, grid, grid, transform(shift=(2.0, -3.0, 1.0)))
+    fixed, moving = (read_image(tmp_path / f"{name}.nii.gz") for name in ("fixed", "moving"))
+    found = regtool.register(fixed, moving, "ad-regnet", weights=str(weights))
+    field = np.asarray(found.field)
+    assert field.shape == (16, 20, 24, 3) and np.isfinite(field).all()
+    corner = np.abs(field).max(-1)
+    assert min(corner[0, 0, 0], corner[-1, -1, -1], corner[0, -1, 0]) > 0
+
+
 def test_conformance():
     check_method("ad-regnet", shapes={3: (8, 16, 16)}, options={"passes": 2}, steps=60)
