@@ -28,6 +28,12 @@ def reader_of(spec: str) -> str:
     return spec.partition(":")[0] if not spec.lower().endswith((".csv", ".tsv")) else "pairs"
 
 
+def licence_of(spec: str) -> str | None:
+    """Licence of what a ``--data`` value reads, None where it depends on the files."""
+    generated = spec.startswith("breathing:phantom")  # breathing of a CT is as free as the CT
+    return LICENCES.get("phantom" if generated else reader_of(spec), (None,))[0]
+
+
 def make_config(
     method: Method,
     name: str,
@@ -38,7 +44,7 @@ def make_config(
 ) -> dict[str, Any]:
     """config.json of exported weights, without paths of this machine."""
     # One source of unknown terms is enough to leave the licence open.
-    terms = {LICENCES.get(reader, (None,))[0] for reader in map(reader_of, data)}
+    terms = {licence_of(spec) for spec in data}
     given = preset.get("licence") or (terms.pop() if len(terms) == 1 else None)
     return {
         "schema": 1,
