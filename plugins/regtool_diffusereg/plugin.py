@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from regtool.api import Method, Paper, hookimpl
+from regtool.api import Method, Paper, WeightsRef, hookimpl
 from regtool_diffusereg.presets import DIFFUSEREG
 
 
@@ -31,4 +31,14 @@ def regtool_method() -> Method:
             {"batches", "labels", "masks", "previews", "samples", "stoppable", "warm"}
         ),
         presets=DIFFUSEREG,
+        weights=(
+            WeightsRef(
+                name="diffusereg-acdc-3d",
+                ndim=3,
+                anatomy="heart (short axis)",
+                modality="cine MR",
+                licence="CC-BY-NC-SA-4.0",
+                sha256="70eec670fac1217bf730e3b03c2756f035ff9273cecb3fb377350110acecffe7",
+            ),
+        ),
     )
