@@ -59,9 +59,10 @@ def section(method: dict[str, Any]) -> Iterator[str]:
     yield "```text\n" + "\n".join(made.commands) + "\n```\n"
     yield _sentence(made.record) + "\n"
     figures = [
-        f'<figure><img src="{method["name"]}-{path.name}" alt="{SHOWN[path.stem]}" loading="lazy">'
+        f'<figure><a href="{name}"><img src="{name}" alt="{SHOWN[path.stem]}" loading="lazy"></a>'
         "</figure>"
         for path in made.files
+        for name in [f"{method['name']}-{path.name}"]
     ]
     yield '<div class="pictures">\n' + "\n".join(figures) + "\n</div>\n"
 
@@ -75,17 +76,16 @@ def _sentence(record: dict[str, Any]) -> str:
     )
 
 
-def plan(method: dict[str, Any]) -> tuple[str, int] | None:
-    """The kind of pair to show a method on and its dimension; None if it has no weights yet."""
+def plan(method: dict[str, Any]) -> str | None:
+    """The kind of generated pair to show a method on; None if it has no weights yet."""
     sizes = {ref["ndim"] for ref in method["weights"]} if method["trainable"] else method["ndim"]
     suited = [k for k in KINDS if PLAIN in method["anatomy"] or k in method["anatomy"]]
     if not sizes or not suited:
         return None
     ndim = min(sizes)
-    kind = suited[0]
-    if kind == "heart":
-        return f"heart{ndim}d", ndim
-    return (kind, ndim) if ndim == 3 else None
+    if suited[0] == "heart":
+        return f"heart{ndim}d"
+    return suited[0] if ndim == 3 else None
 
 
 @cache
@@ -98,17 +98,24 @@ def _pair(kind: str) -> Path:
     return folder
 
 
+_known: dict[str, Drawn] = {}
+
+
 def pictures(method: dict[str, Any]) -> Drawn:
     """The pictures of a method, drawn now unless they are there already."""
-    chosen = plan(method)
-    if chosen is None:
-        return Drawn()
-    kind, _ = chosen
+    name = method["name"]
+    if name not in _known:
+        kind = plan(method)
+        _known[name] = Drawn() if kind is None else _drawn(method, kind)
+    return _known[name]
+
+
+def _drawn(method: dict[str, Any], kind: str) -> Drawn:
     name = method["name"]
     files = ("fixed.nii.gz", "moving.nii.gz")
     labels = ("--fixed-labels", "fixed_labels.nii.gz", "--moving-labels", "moving_labels.nii.gz")
-    words = ("register", "-m", name, *files, *labels)
-    report = ("--report", "report.html", "--report-pngs", "pngs")
+    words = ("register", "-m", name, *files)
+    more = (*labels, "--report", "report.html", "--report-pngs", "pngs")
     sources = [ROOT / "regtool", PLUGINS / method["package"]]
     key = _hash(sources, *(ref["sha256"] for ref in method["weights"]), kind)[:16]
     folder = CACHE / f"{name}-{key}"
@@ -117,11 +124,15 @@ def pictures(method: dict[str, Any]) -> Drawn:
         with _made_whole(folder) as scratch, tempfile.TemporaryDirectory() as work:
             for path in pair.iterdir():
                 shutil.copy(path, work)
-            if not _run(*words, *report, "-o", PREFIX, "--threads", "1", "-q", cwd=Path(work)):
+            if not _run(*words, *more, "-o", PREFIX, "--threads", "1", "-q", cwd=Path(work)):
                 return Drawn()
             _keep(Path(work), scratch)
+        for older in CACHE.glob(f"{name}-{'[0-9a-f]' * 16}"):
+            if older != folder:
+                shutil.rmtree(older)
     record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    commands = (f"regtool demo --kind {kind}", "regtool " + " ".join([*words, *report]))
+    typed = f"regtool {' '.join(words)} \\\n    {' '.join(more)}"
+    commands = (f"regtool demo --kind {kind}", typed)
     made = tuple(folder / f"{key}.png" for key in SHOWN if (folder / f"{key}.png").exists())
     return Drawn(made, commands, record)
 

@@ -109,7 +109,7 @@ def _facts(method: Facts) -> Iterator[str]:
     rows = [
         ("method", code(f"-m {method['name']}")),
         ("images", ", ".join(f"{n}-D" for n in method["ndim"])),
-        ("made for", escape(f"{', '.join(method['anatomy'])}; {', '.join(method['modality'])}")),
+        ("made for", escape(f"{_any(method, 'anatomy', 'organ')}; {_any(method, 'modality')}")),
         ("capabilities", escape(", ".join(method["capabilities"]) or "none")),
         ("weights", _default_weights(method)),
         ("licence of the code", escape(method["licence"])),
@@ -118,6 +118,10 @@ def _facts(method: Facts) -> Iterator[str]:
         url, words = escape(paper["url"]), f"{paper['authors']} ({paper['year']}). {paper['title']}"
         rows.insert(0, ("paper", f'<a href="{url}">{escape(words)}</a>'))
     yield table(("", ""), rows)
+
+
+def _any(method: Facts, key: str, word: str = "") -> str:
+    return f"any {word or key}" if method[key] == ["any"] else ", ".join(method[key])
 
 
 def _default_weights(method: Facts) -> str:
