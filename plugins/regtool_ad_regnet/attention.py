@@ -16,7 +16,7 @@ from regtool_ad_regnet.slabs import cropped, in_slabs, slabs
 _HEAD = 16
 """Narrowest head; levels too narrow for all heads have fewer."""
 
-_FEW = 512
+_FEW = 2048
 """Keys up to which all scores at once are no burden."""
 
 

@@ -194,6 +194,20 @@ def test_windows_lie_in_the_same_place_and_their_padding_is_not_seen():
             assert torch.allclose(found[part], dense(fixed[part], moving[part]), atol=1e-5)
 
 
+@pytest.mark.parametrize("side", [2, 3])
+def test_bfloat16_attends_as_float32_does(side):
+    """Plain products take the place of the fused kernel there; windows of 3 are not full."""
+    torch.manual_seed(0)
+    module = CrossAttention(16, window=side, cap=10, offsets=True)
+    fixed, moving = torch.randn(2, 1, 16, 4, 4, 4)
+    with torch.no_grad():
+        expected = module(fixed, moving)
+        with torch.autocast("cpu", torch.bfloat16):
+            found = module(fixed, moving)
+    assert found.dtype == torch.bfloat16
+    assert (found.float() - expected).abs().max() < 0.02 * expected.abs().max()
+
+
 def test_entropy_of_rows_by_hand():
     torch.manual_seed(0)
     module = CrossAttention(16, cap=1000)
