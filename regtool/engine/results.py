@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from regtool.engine.request import Inputs, Request
-from regtool.errors import InputError
+from regtool.errors import GeometryError, InputError
 from regtool.imaging.resample import resample
 from regtool.imaging.transforms import Matrix, Transform
 from regtool.imaging.writing import Outputs, checked_prefix
@@ -165,8 +165,11 @@ def write_results(
 
 
 def inverted(matrix: Matrix) -> Matrix:
-    """The inverse of a homogeneous matrix."""
-    return np.asarray(np.linalg.inv(matrix), dtype=np.float64)
+    """The inverse of a homogeneous matrix. Raises GeometryError when it has none."""
+    try:
+        return np.asarray(np.linalg.inv(matrix), dtype=np.float64)
+    except np.linalg.LinAlgError:
+        raise GeometryError("an affine transform that cannot be inverted (singular)") from None
 
 
 def invert_field(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from regtool.errors import GeometryError, InputError
 from regtool.imaging import avi, nifti
+from regtool.imaging.text_headers import check_text_header
 from regtool.imaging.volume import HeaderFacts, Kind, Volume
 from regtool.paths import exists, expanded, is_dir, is_file
 from regtool.spatial.grid import Grid
@@ -290,14 +291,14 @@ def _read_avi(path: Path, allow: Sequence[Kind]) -> Volume:
 
 def _read_with_itk(path: Path, allow: Sequence[Kind]) -> Volume:
     """Read MetaImage or NRRD through SimpleITK."""
+    check_text_header(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:
         reader.ReadImageInformation()
         size = tuple(reader.GetSize())
-        nifti.check_memory(path, "×".join(map(str, size)), int(np.prod(size, dtype=object)))
         image = reader.Execute()
-    except RuntimeError as error:
+    except (RuntimeError, UnicodeDecodeError) as error:
         last = str(error).strip().splitlines()[-1].strip()
         raise InputError(f"{path}: ITK cannot read it: {last}") from None
     if "complex" in image.GetPixelIDTypeAsString():
@@ -312,6 +313,7 @@ def _read_with_itk(path: Path, allow: Sequence[Kind]) -> Volume:
     _check_allowed(path, kind, size, allow)
     values, nonfinite = _zero_nonfinite(sitk.GetArrayFromImage(image))
     grid = grid_of(image)
+    nifti.check_grid(path, grid)
     warnings = [_nonfinite_warning(path, nonfinite)] if nonfinite else []
     facts = HeaderFacts(path.suffix[1:].lower(), size, units="mm", nonfinite=nonfinite)
     return Volume(values, grid, kind, values.dtype, path, facts, tuple(warnings))
