@@ -17,21 +17,26 @@ def pages() -> dict[str, str]:
     from regtool.cli.app import create
 
     program = typer.main.get_command(create())
+    root = _context(program, "regtool", **program.context_settings)
     commands: dict[str, Any] = program.commands  # type: ignore[attr-defined]
-    return {f"commands/{name}.md": _page(name, command) for name, command in commands.items()}
+    return {f"commands/{name}.md": _page(name, command, root) for name, command in commands.items()}
 
 
-def _page(name: str, command: Any) -> str:
-    title = f"regtool {name}"
-    parts = [f"# {title}\n", *_described(title, command, 2)]
+def _context(command: Any, name: str, **more: Any) -> Any:
+    """As the program runs the command: names of options are inherited from above."""
+    return type(command).context_class(command, info_name=name, **more)
+
+
+def _page(name: str, command: Any, root: Any) -> str:
+    context = _context(command, name, parent=root)
+    parts = [f"# regtool {name}\n", *_described(command, context, 2)]
     for sub_name, sub in getattr(command, "commands", {}).items():
-        sub_title = f"{title} {sub_name}"
-        parts += [f"## {sub_title}\n", *_described(sub_title, sub, 3)]
+        sub_context = _context(sub, sub_name, parent=context)
+        parts += [f"## regtool {name} {sub_name}\n", *_described(sub, sub_context, 3)]
     return "\n".join(parts)
 
 
-def _described(title: str, command: Any, level: int) -> Iterator[str]:
-    context = type(command).context_class(command, info_name=title)
+def _described(command: Any, context: Any, level: int) -> Iterator[str]:
     yield f"```text\n{command.get_usage(context).removeprefix('Usage: ')}\n```\n"
     for paragraph in re.split(r"\n\s*\n", _plain(command.help)):
         yield escape(" ".join(paragraph.split())) + "\n"
@@ -44,7 +49,9 @@ def _described(title: str, command: Any, level: int) -> Iterator[str]:
     if options:
         yield f"{'#' * level} Options\n"
         rows = [_option(p, context) for p in options]
-        anchors = [f"{title.replace(' ', '-')}-{_longest(p).lstrip('-')}" for p in options]
+        anchors = [
+            f"{context.command_path.replace(' ', '-')}-{_longest(p).lstrip('-')}" for p in options
+        ]
         header = ("option", "", "default")
         yield table(header, rows, anchors)
 
