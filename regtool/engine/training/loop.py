@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
 from regtool.engine.training import validate as validation
@@ -23,7 +24,7 @@ from regtool.engine.training.stepper import Stepper
 from regtool.engine.training.stop import Stopper
 from regtool.engine.training.store import PairStore
 from regtool.engine.training.window import Window
-from regtool.errors import RegtoolError, UsageError
+from regtool.errors import InputError, RegtoolError, UsageError
 from regtool.plugins.exchange import Context, Pair, Prediction
 from regtool.prepare.preparation import Preparation
 
@@ -59,6 +60,17 @@ class State:
     early: bool = False
     window: dict[str, list[float]] = field(default_factory=dict)
     numbers: dict[str, Any] = field(default_factory=dict)
+
+
+def read_checkpoint(path: Path) -> tuple[dict[str, dict[str, torch.Tensor]], State]:
+    """The tensors of a checkpoint by group, and the stage's state. Raises InputError."""
+    parts, values = load_checkpoint(path)
+    try:
+        return parts, TypeAdapter(State).validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"{path}: a damaged checkpoint: {where}: {first['msg']}") from error
 
 
 @dataclass
@@ -114,8 +126,7 @@ class StageLoop:
     def restore(self) -> None:
         """Continue from the run's checkpoint. Raises InputError or UsageError."""
         path = self._around.folder / CHECKPOINT
-        parts, values = load_checkpoint(path)
-        state = State(**values)
+        parts, state = read_checkpoint(path)
         if state.data != self.state.data:
             raise UsageError(
                 f"{path}: the prepared training pairs are no longer those this run began with "

@@ -12,13 +12,20 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from regtool.engine.training.checkpoint import load_checkpoint, load_tensors, sweep
+from regtool.engine.training.checkpoint import load_tensors, sweep
 from regtool.engine.training.dataset import Splits, open_splits
 from regtool.engine.training.folds import hold_out
 from regtool.engine.training.initial_weights import load_initial
 from regtool.engine.training.lock import locked
 from regtool.engine.training.logs import Logs, ProgressBar
-from regtool.engine.training.loop import CHECKPOINT, Ending, StageLoop, State, Surroundings
+from regtool.engine.training.loop import (
+    CHECKPOINT,
+    Ending,
+    StageLoop,
+    State,
+    Surroundings,
+    read_checkpoint,
+)
 from regtool.engine.training.outcome import Outcome, registrar_of, stage_file
 from regtool.engine.training.plan import SETTINGS, Plan, TrainRequest, make_plan
 from regtool.engine.training.rundata import prepared_stores
@@ -161,7 +168,7 @@ class _Run:
         """The checkpoint's state, if it belongs to a stage that is to be trained."""
         if not self.plan.resuming:
             return None
-        state = State(**load_checkpoint(self.folder / CHECKPOINT)[1])
+        _, state = read_checkpoint(self.folder / CHECKPOINT)
         if state.stage in {stage.name for stage in self.plan.chosen}:
             return state
         log.info("the checkpoint of stage %r, step %d, gives way", state.stage, state.step)
