@@ -61,6 +61,7 @@ BRAIN_TRAINING: dict[str, Any] = {
     "fields_options": {"preset": "fast"},
     "known_field": 0.2,
     "steps": 1_500,
+    "val_every": 150,
     "lr": 5e-4,
     "augment": {
         "flip": ("x",),
@@ -84,6 +85,7 @@ LUNG_TRAINING: dict[str, Any] = {
     "known_field": 0.5,
     "select": "tre",
     "steps": 1_500,
+    "val_every": 150,
     "lr": 5e-4,
     "augment": {"flip": ("x",), **_BODY, "gamma": 0.1, "noise": 0.02},
 }
@@ -93,6 +95,7 @@ denser as they lose air. Without ``known_field`` and ``fields`` it trains on rea
 TRIAL_TRAINING: dict[str, Any] = {
     **LUNG_TRAINING,
     "steps": 600,
+    "val_every": 100,
     "lr": 1e-3,
     "second_look": 0.0,
     "ema": 0.98,

@@ -175,3 +175,16 @@ def test_shading_and_blur_work_in_two_dimensions():
     after = augment(Pair(sample, sample), Augment(bias=0.5, blur=1.0, transfer=1.0), generator())
     assert after.fixed.image.shape == sample.image.shape
     assert torch.equal(after.fixed.compared, sample.image)
+
+
+def test_the_original_goes_where_the_image_goes():
+    pair = augment(
+        Pair(head(batch=2), head(batch=2)), Augment(transfer=1.0, noise=0.1), generator()
+    )
+    assert torch.equal(pair.part(slice(1, 2)).fixed.compared, pair.fixed.compared[1:])
+    assert torch.equal(pair.to("cpu").moving.compared, pair.moving.compared)
+    again = Pair.joined([pair.part(slice(0, 1)), pair.part(slice(1, 2))])
+    assert torch.equal(again.fixed.compared, pair.fixed.compared)
+    slices = pair.slices().fixed
+    assert torch.equal(slices.compared[:12], pair.fixed.compared[0].transpose(0, 1))
+    assert not torch.equal(slices.compared, slices.image)
