@@ -97,6 +97,7 @@ AD_REGNET: dict[str, dict[str, Any]] = {
     "paper-tiles": {
         **_PAPER,
         "preparation": {**_IXI, "size": (96, 96, 96), "outside": "tiles", "overlap": 0.5},
+        "training": {**PAPER_TRAINING, "patch": (96, 96, 96)},
     },
     "medium": _sized(16, 32, 64, 128, 256),
     "small": _sized(8, 16, 32, 64, 128),
