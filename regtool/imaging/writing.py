@@ -9,8 +9,6 @@ import math
 import os
 import shutil
 import signal
-import socket
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regtool.errors import Interrupted, OutputError, UsageError
+from regtool.imaging.leftovers import flush, is_left_over, make_temporary, note, turn
 from regtool.imaging.nifti_write import check_suffix, write_image
 from regtool.imaging.transforms import write_affine, write_composite, write_field
 from regtool.imaging.volume import Kind, Volume
@@ -29,7 +28,6 @@ from regtool.spatial.grid import Grid
 
 RECORD = "regtool.json"
 _FILE_SUFFIXES = (".nii", ".nii.gz", ".mha", ".nrrd", ".mat", ".h5", ".json", ".csv", ".gz")
-_TEMPORARY = ".regtool-tmp"
 
 
 class Outputs:
@@ -161,7 +159,7 @@ class Outputs:
         """sha256 of every output written so far, by name."""
         result = {}
         for name, path in self._written.items():
-            with path.open("rb") as stream:
+            with _output_errors(self._paths[name]), path.open("rb") as stream:
                 result[name] = hashlib.file_digest(stream, "sha256").hexdigest()
         return result
 
@@ -177,9 +175,12 @@ class Outputs:
         _check_name(path)
         if is_dir(path):
             raise OutputError(f"{path}: is a folder; an output file of this name is to be written")
-        if os.path.lexists(path) and not self._overwrite:
-            raise OutputError(f"{path}: exists already; use --overwrite or another prefix")
+        self._check_free(path)
         check_folder(path.parent)
+
+    def _check_free(self, path: Path) -> None:
+        if os.path.lexists(path) and not self._overwrite and not is_left_over(path):
+            raise OutputError(f"{path}: exists already; use --overwrite or another prefix")
 
     def _folder(self, folder: Path) -> Path:
         """The hidden temporary folder inside ``folder``, made on first use."""
@@ -188,9 +189,7 @@ class Outputs:
                 missing = [p for p in (folder, *folder.parents) if not p.exists()]
                 folder.mkdir(parents=True, exist_ok=True)
                 self._made += missing
-                _sweep(folder)
-                start = f"{_TEMPORARY}-{_host()}-{os.getpid()}-"
-                self._folders[folder] = Path(tempfile.mkdtemp(prefix=start, dir=folder))
+                self._folders[folder] = make_temporary(folder)
         return self._folders[folder]
 
     def _commit(self) -> None:
@@ -198,6 +197,19 @@ class Outputs:
         for name in order:
             with _output_errors(self._paths[name]):
                 flush(self._written[name])
+        for temporary in self._folders.values():
+            inside = [path.name for path in self._written.values() if path.parent == temporary]
+            with _output_errors(temporary):
+                note(temporary, inside)
+        with contextlib.ExitStack() as held:
+            for folder in sorted(self._folders):  # one order, or two processes wait for each other
+                with _output_errors(folder):
+                    held.enter_context(turn(folder))
+            self._place(order)
+
+    def _place(self, order: Sequence[str]) -> None:
+        for name in order:  # another process may have been here meanwhile
+            self._check_free(self._paths[name])
         placed: list[Path] = []
         try:
             self._remove_old()
@@ -206,7 +218,8 @@ class Outputs:
                     placed.append(self._paths[name])
                     self._written[name].replace(self._paths[name])
             for folder in self._folders:
-                flush(folder)
+                with _output_errors(folder):
+                    flush(folder)
         except BaseException:
             for name, path in zip(order, placed, strict=False):
                 if not self._written[name].exists():  # it had been renamed
@@ -217,11 +230,12 @@ class Outputs:
         """The old record goes first: while files are replaced, nothing claims success."""
         if not self._overwrite:
             return
-        if self._record_name in self._paths:
-            self._paths[self._record_name].unlink(missing_ok=True)
-        for name in self._optional:
-            if name not in self._written and self._prefix:
-                Path(self._prefix + name).unlink(missing_ok=True)
+        old = [self._paths[self._record_name]] if self._record_name in self._paths else []
+        if self._prefix:
+            old += [Path(self._prefix + n) for n in self._optional if n not in self._written]
+        for path in old:
+            with _output_errors(path):
+                path.unlink(missing_ok=True)
 
     def _clean(self, keep_folders: bool = False) -> None:
         for temporary in self._folders.values():
@@ -299,39 +313,6 @@ def _output_errors(path: Path) -> Iterator[None]:
 
 def _terminated(number: int, frame: FrameType | None) -> None:
     raise Interrupted("stopped by SIGTERM; no output was written")
-
-
-def _host() -> str:
-    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
-
-
-def _sweep(folder: Path) -> None:
-    """Remove temporary folders of processes of this host that no longer live."""
-    for left in folder.glob(f"{_TEMPORARY}-{_host()}-*"):
-        pid = left.name.split("-")[-2]
-        if pid.isdigit() and not _alive(int(pid)):
-            shutil.rmtree(left, ignore_errors=True)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
-
-
-def flush(path: Path) -> None:
-    """Wait until a file, or a folder's list of names, is on the disk."""
-    if os.name != "posix" and path.is_dir():
-        return  # folders cannot be opened there
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _plain(value: Any) -> Any:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from regtool.errors import OutputError, PluginError, RegtoolError, UsageError, WeightsError
+from regtool.imaging.leftovers import make_temporary
 from regtool.paths import exists, expanded, is_dir
 from regtool.plugins import discovery
 from regtool.plugins.description import Method, WeightsRef
@@ -156,8 +157,10 @@ def copy_to(weights: ResolvedWeights, folder: Path) -> Path:
         raise OutputError(f"{target}: exists with other content; remove it first")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".regtool-", dir=folder) as temporary:
-            staged = Path(temporary) / name
+        with ExitStack() as stack:
+            temporary = make_temporary(folder)
+            stack.callback(shutil.rmtree, temporary, ignore_errors=True)
+            staged = temporary / name
             staged.mkdir()
             shutil.copyfile(weights.model, staged / MODEL_FILE)
             for extra in (CONFIG_FILE, CARD_FILE):

@@ -98,7 +98,7 @@ def make_plan(request: TrainRequest, processes: int = 1) -> Plan:
 
 def _existing(request: TrainRequest) -> RunSettings | None:
     folder = request.output
-    used = folder.is_dir() and any(p.name != ".lock" for p in folder.iterdir())
+    used = folder.is_dir() and any(not _is_trace(p.name) for p in folder.iterdir())
     if request.resume:
         if not used:
             raise UsageError(f"--resume: {folder} holds no run")
@@ -109,6 +109,11 @@ def _existing(request: TrainRequest) -> RunSettings | None:
             "--overwrite, or name another folder with -o"
         )
     return None
+
+
+def _is_trace(name: str) -> bool:
+    """Whether a file tells no more than that a run was killed before it had settings."""
+    return name == ".lock" or (name.startswith(".") and name.endswith(".tmp"))
 
 
 def _settings(

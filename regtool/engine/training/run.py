@@ -124,7 +124,7 @@ def _make_folder(request: TrainRequest, plan: Plan) -> None:
         for name in _OWN_FOLDERS:
             if (folder / name).is_dir():
                 shutil.rmtree(folder / name)
-    for place in (folder, folder / "stages", folder / "cache"):
+    for place in (folder, folder / "stages", folder / "cache", *(folder / "weights").glob("*")):
         if place.is_dir():
             sweep(place)
     write_settings(folder / SETTINGS, plan.settings)
