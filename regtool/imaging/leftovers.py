@@ -44,7 +44,7 @@ def note(temporary: Path, names: Iterable[str]) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what dead processes left: temporary folders, and outputs that never became complete."""
+    """Remove what dead processes left: temporary folders, and outputs that are not complete."""
     for left in _dead(folder):
         for path in _placed(left):
             with contextlib.suppress(OSError):

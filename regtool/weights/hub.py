@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 FULL_COMMIT = re.compile(r"[0-9a-f]{40}")
-_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_REPOSITORY = re.compile(
+    r"(?!.*(--|\.\.))(?!.*\.git$)[A-Za-z0-9][\w.-]*(?<![.-])/[A-Za-z0-9][\w.-]*(?<![.-])", re.ASCII
+)
+"""As the Hub's client wants it; 96 characters at most."""
 _REVISION = re.compile(r"[\w][\w./-]*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _BUSY = frozenset({408, 429, 500, 502, 503, 504})
@@ -62,6 +65,7 @@ def parse_hub(spec: str) -> tuple[str, str]:
     repository, _, revision = spec.removeprefix("hub:").partition("@")
     revision = revision or "main"
     sound = _REPOSITORY.fullmatch(repository) and _REVISION.fullmatch(revision)
+    sound = sound and len(repository) <= 96 and len(revision) <= 250
     if not sound or ".." in revision:
         raise UsageError(f"{spec}: not of the form hub:org/repo@revision")
     return repository, revision

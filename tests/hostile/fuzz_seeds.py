@@ -46,7 +46,7 @@ def make_seeds(folder: Path) -> Seeds:
     _transforms(folder)
     _texts(folder)
     _registration(folder)
-    _weights(folder / "weights")
+    make_weights(folder / "weights")
     _training(folder)
     seeds = Seeds(folder)
     for path in sorted(folder.rglob("*")):
@@ -87,7 +87,7 @@ def _images(folder: Path) -> None:
     (folder / "raw.mha").write_bytes(_raw_mha())
     (folder / "raw.nrrd").write_bytes(_raw_nrrd())
     (folder / "nifti2.nii").write_bytes(_nifti2(folder / "plain3.nii"))
-    (folder / "video.avi").write_bytes(_avi())
+    (folder / "video.avi").write_bytes(make_video())
     arrays = (_blob(three.shape, 0.5), (_blob(three.shape, 0.5) > 50).astype(np.int64))
     for protocol in (0, 2, 4, 5):
         (folder / f"arrays{protocol}.pkl").write_bytes(pickle.dumps(arrays, protocol))
@@ -116,7 +116,7 @@ def _nifti2(one: Path) -> bytes:
     return bytes(second.to_bytes())
 
 
-def _avi() -> bytes:
+def make_video() -> bytes:
     """Three frames of Motion JPEG, 16 by 12, one of them the repeat of the one before."""
     from PIL import Image
 
@@ -209,7 +209,8 @@ def _state() -> bytes:
     return save({k: v.half() for k, v in module.state_dict().items()}, {"format": "pt"})
 
 
-def _weights(folder: Path) -> None:
+def make_weights(folder: Path) -> None:
+    """Weights of the smallest VoxelMorph."""
     folder.mkdir()
     config = {
         "schema": 1, "method": "voxelmorph", "api": 1, "name": "tiny", "ndim": 2,

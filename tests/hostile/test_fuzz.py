@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from fuzz_target import all_targets
 
 HERE = Path(__file__).parent
 COUNTS = {
@@ -45,10 +46,4 @@ def test_hostile_inputs(target: str, summary: dict[str, dict[str, object]]) -> N
 
 
 def test_every_target_has_its_share() -> None:
-    sys.path.insert(0, str(HERE))
-    try:
-        from fuzz_target import all_targets
-
-        assert set(COUNTS) == set(all_targets())
-    finally:
-        sys.path.remove(str(HERE))
+    assert set(COUNTS) == set(all_targets())

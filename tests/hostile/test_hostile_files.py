@@ -11,6 +11,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from fuzz_seeds import make_video
 
 from regtool.data.pairs_table import read_pairs
 from regtool.engine.chain import read_chain
@@ -216,14 +217,7 @@ def test_cells_without_end(tmp_path: Path) -> None:
 
 def test_video_of_many_repeated_frames(tmp_path: Path) -> None:
     """Finding what each of 60,000 frames repeats took the square of their number."""
-    import sys
-
-    sys.path.insert(0, str(Path(__file__).parent))
-    try:
-        from fuzz_seeds import _avi
-    finally:
-        sys.path.pop(0)
-    data = _avi()
+    data = make_video()
     more = data + b"00dc\0\0\0\0" * 60_000
     at = more.index(b"movi") - 4
     more = more[:at] + struct.pack("<I", len(more) - at - 4) + more[at + 4 :]
