@@ -97,9 +97,7 @@ def _table(path: Path, run: str, files: dict[str, Path]) -> list[Item]:
             raise InputError(f"{path}, row {number}, column record: empty")
         record = path.parent / expanded(cells["record"])
         own = {
-            column: path.parent / expanded(cells[column])
-            for column in FILES
-            if cells.get(column)
+            column: path.parent / expanded(cells[column]) for column in FILES if cells.get(column)
         }
         which = run or next((cells[column] for column in RUN if cells.get(column)), "")
         items.append(
