@@ -114,7 +114,7 @@ DIFFUSEREG: dict[str, dict[str, Any]] = {
             "length": (4.0, 6.0, 6.0),
         },
         "preparation": heart_3d(),
-        "options": {"steps": 15, "stop": "auto"},
+        "options": {"steps": 5},
         "training": {
             **_SHORT,
             "fields_options": {"preset": "default"},
