@@ -65,8 +65,7 @@ def parse_hub(spec: str) -> tuple[str, str]:
     repository, _, revision = spec.removeprefix("hub:").partition("@")
     revision = revision or "main"
     sound = _REPOSITORY.fullmatch(repository) and _REVISION.fullmatch(revision)
-    sound = sound and len(repository) <= 96 and len(revision) <= 250
-    if not sound or ".." in revision:
+    if not sound or len(repository) > 96 or len(revision) > 250 or ".." in revision:
         raise UsageError(f"{spec}: not of the form hub:org/repo@revision")
     return repository, revision
 
