@@ -36,6 +36,13 @@ def read_image(path: str | Path, allow: Sequence[Kind] = ("scalar",)) -> Volume:
     GeometryError for a sheared or impossible orientation. The message names the file.
     """
     file = check_file(path)
+    try:
+        return _read(file, allow)
+    except OSError as error:  # gone, or shorter, since it was looked at
+        raise InputError(f"{file}: cannot be read: {error.strerror or error}") from None
+
+
+def _read(file: Path, allow: Sequence[Kind]) -> Volume:
     head = nifti.first_bytes(file)
     if nifti.starts_like_nifti(head):
         return _read_nifti(file, allow)
@@ -62,6 +69,8 @@ def read_frame(path: str | Path, frame: int) -> Volume:
         return read_image(file, ("scalar", "series")).frame(frame)
     except IndexError as error:
         raise InputError(str(error)) from error
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read: {error.strerror or error}") from None
 
 
 def read_labels(path: str | Path, allow: Sequence[Kind] = ("scalar",)) -> Volume:

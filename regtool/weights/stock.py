@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from regtool.errors import OutputError, PluginError, RegtoolError, UsageError, WeightsError
-from regtool.imaging.leftovers import make_temporary
+from regtool.imaging.leftovers import make_temporary, sweep
 from regtool.paths import exists, expanded, is_dir
 from regtool.plugins import discovery
 from regtool.plugins.description import Method, WeightsRef
@@ -151,6 +151,7 @@ def copy_to(weights: ResolvedWeights, folder: Path) -> Path:
     if Path(name).name != name or name in {".", ".."}:
         raise WeightsError(f"{weights.model}: the name '{name}' in its {CONFIG_FILE} is no name")
     target = folder / name
+    sweep(folder)
     if target.exists():  # folders appear whole, so what exists can be judged
         if _same(target, weights):
             return target

@@ -25,6 +25,7 @@ _TWO = {"os.rename": 1, "os.link": 1, "os.symlink": 1}
 """Events of two paths; the second one is changed."""
 NEED_ROOM = ("open", "os.mkdir", "os.fsync", "os.link", "os.symlink")
 """What a full disk refuses."""
+REMOVE = ("os.remove", "os.rmdir")
 
 
 class Hook:
@@ -140,7 +141,8 @@ def _signal(number: int) -> Callable[[Hook, str], None]:
 
 def _error(number: int) -> Callable[[Hook, str], None]:
     def strike(hook: Hook, name: str) -> None:
-        if number != errno.ENOSPC or name in NEED_ROOM:
+        room = name in NEED_ROOM if number == errno.ENOSPC else name not in REMOVE
+        if room:
             raise OSError(number, os.strerror(number))
 
     return strike
