@@ -90,6 +90,8 @@ def expected(error: BaseException) -> RegtoolError | None:
             if full
             else OutputError(f"{name}{error.strerror or error}")
         )
+    elif isinstance(error, RuntimeError) and "can't start new thread" in str(error):
+        found = DeviceError("no thread can be started: too little memory, or too many processes")
     elif type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator" in str(error):
         sentence = "not enough memory on the device; try --device cpu or a smaller image"
         found = DeviceError(sentence)
