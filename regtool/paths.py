@@ -19,6 +19,11 @@ def expanded(path: str | os.PathLike[str]) -> Path:
         return Path(path)
 
 
+def holds_bytes(text: str) -> bool:
+    """Whether a text holds bytes of a file name that is not UTF-8, as surrogates (PEP 383)."""
+    return any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def is_file(path: str | os.PathLike[str]) -> bool:
     """Whether there is a regular file, or a link to one."""
     return os.path.isfile(path)  # noqa: PTH113

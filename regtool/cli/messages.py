@@ -55,7 +55,7 @@ def configure(verbose: int, quiet: bool, debug: bool, log_file: Path | None) -> 
     LOGGER.setLevel(logging.DEBUG)
     if log_file is not None:
         try:
-            handler = logging.FileHandler(log_file, encoding="utf-8")
+            handler = logging.FileHandler(log_file, encoding="utf-8", errors="backslashreplace")
         except OSError as error:
             raise OutputError(f"--log-file {log_file}: {error.strerror}") from error
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))

@@ -10,10 +10,19 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from regtool.paths import holds_bytes
+
 
 def print_json(data: Any) -> None:
     """Print plain data as indented JSON; sets become sorted lists, NaN and infinity null."""
-    print(json.dumps(_plain(data), indent=2, ensure_ascii=False, allow_nan=False))
+    plain = _plain(data)
+    text = json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False)
+    try:
+        if holds_bytes(text):
+            raise UnicodeError
+        print(text)
+    except UnicodeError:  # or a terminal of another alphabet
+        print(json.dumps(plain, indent=2, allow_nan=False))
 
 
 def print_table(rows: Sequence[Sequence[str]], header: Sequence[str] = (), indent: int = 0) -> None:

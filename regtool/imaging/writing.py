@@ -23,7 +23,7 @@ from regtool.imaging.leftovers import flush, is_left_over, make_temporary, note,
 from regtool.imaging.nifti_write import check_suffix, write_image
 from regtool.imaging.transforms import write_affine, write_composite, write_field
 from regtool.imaging.volume import Kind, Volume
-from regtool.paths import exists, expanded, is_dir
+from regtool.paths import exists, expanded, holds_bytes, is_dir
 from regtool.spatial.grid import Grid
 
 RECORD = "regtool.json"
@@ -147,12 +147,18 @@ class Outputs:
         self._write(name, lambda path: write_composite(path, affine, field, grid))
 
     def text(self, name: str, content: str) -> None:
-        """Write a text file in UTF-8."""
-        self._write(name, lambda path: path.write_text(content, encoding="utf-8"))
+        """Write a text file in UTF-8; bytes of file names that are none are spelt out."""
+        self._write(
+            name,
+            lambda path: path.write_text(content, encoding="utf-8", errors="backslashreplace"),
+        )
 
     def record(self, content: Mapping[str, Any]) -> None:
         """Write the JSON record, which is renamed into place last."""
-        text = json.dumps(_plain(content), indent=2, allow_nan=False, ensure_ascii=False)
+        plain = _plain(content)
+        text = json.dumps(plain, indent=2, allow_nan=False, ensure_ascii=False)
+        if holds_bytes(text):
+            text = json.dumps(plain, indent=2, allow_nan=False)
         self.text(self._record_name, text + "\n")
 
     def digests(self) -> dict[str, str]:
