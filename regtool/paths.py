@@ -15,7 +15,7 @@ def expanded(path: str | os.PathLike[str]) -> Path:
     """The path with ``~`` or ``~name`` as that home folder; one of nobody stays as it is."""
     try:
         return Path(path).expanduser()
-    except RuntimeError:
+    except (RuntimeError, ValueError):  # of nobody; with a NUL in its name
         return Path(path)
 
 
