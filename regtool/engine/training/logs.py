@@ -6,13 +6,16 @@ import csv
 import io
 import logging
 import sys
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from regtool.engine.training.checkpoint import write_atomically
+from regtool.errors import OutputError
 
 log = logging.getLogger("regtool.train")
 
@@ -172,13 +175,16 @@ class Logs:
         self._accelerator = accelerator
         self._csv = CsvLog(folder / "log.csv")
         self._folder = folder
+        self._hook = threading.excepthook
 
     def open(self, done: Mapping[tuple[str, str], int] | None) -> None:
         """Open the files; ``done`` ((stage, kind) -> step) tells a resumed run what to keep."""
         if not self._main:
             return
         self._csv.open(done)
-        self._accelerator.init_trackers("tensorboard")
+        threading.excepthook = self._of_thread
+        with self._told():
+            self._accelerator.init_trackers("tensorboard")
 
     def figures(
         self, stage: str, step: int, kind: str, values: Mapping[str, float], seconds: float
@@ -195,12 +201,32 @@ class Logs:
                 **{k: repr(float(v)) for k, v in values.items()},
             }
         )
-        self._accelerator.log(
-            {f"{stage}/{kind}/{k}": float(v) for k, v in values.items()}, step=step
-        )
+        with self._told():
+            self._accelerator.log(
+                {f"{stage}/{kind}/{k}": float(v) for k, v in values.items()}, step=step
+            )
 
     def close(self) -> None:
-        """Flush and close TensorBoard's file."""
-        if self._main:
-            for tracker in self._accelerator.trackers:
-                tracker.finish()
+        """Flush and close TensorBoard's file. Raises OutputError."""
+        if not self._main:
+            return
+        try:
+            with self._told():
+                for tracker in self._accelerator.trackers:
+                    tracker.finish()
+        finally:
+            threading.excepthook = self._hook
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """TensorBoard's troubles with the disk, as OutputError."""
+        try:
+            yield
+        except OSError as error:
+            place = self._folder / "tensorboard"
+            raise OutputError(f"{place}: cannot be written: {error.strerror or error}") from error
+
+    def _of_thread(self, failed: threading.ExceptHookArgs) -> None:
+        """TensorBoard writes in a thread, and raises what befell it there once more here."""
+        if not isinstance(failed.exc_value, OSError):
+            self._hook(failed)
