@@ -55,6 +55,7 @@ FAULTS = [
     ("train", "SIGKILL", "os.rename", "out/checkpoint.safetensors", 1),
     ("train", "SIGKILL", "os.rename", "toy-tiny/config.json", 0),
     ("train", "ENOSPC", "open", "log.csv", 1),
+    ("train", "remove", "os.rename", "cache/train.safetensors", 0),
     ("pull", "SIGKILL", "os.rename", "", 0),
     ("pull", "SIGKILL", "os.rename", "copies/toy-brain", 0),
     ("pull", "SIGINT", "open", ".incomplete", 1),

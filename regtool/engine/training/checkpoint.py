@@ -23,11 +23,11 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let ``write`` fill a temporary file beside ``path``, then sync and rename it into place.
 
     A reader, or a run killed at any moment, sees the old file or the new one, never a part.
-    Raises OutputError when the disk is full or the folder is not writable.
+    The folder must be there: one that somebody has removed is not made again, where half a run
+    would then stand. Raises OutputError when it is gone, or full, or not writable.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         write(temporary)
         temporary.chmod(0o666 & ~_umask())  # safetensors writes for the owner alone
         flush(temporary)
@@ -37,6 +37,15 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         raise OutputError(f"{path}: cannot be written ({error})") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def make_folder(folder: Path) -> Path:
+    """A folder inside one that is there. Raises OutputError."""
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be made ({error.strerror or error})") from error
+    return folder
 
 
 def _umask() -> int:

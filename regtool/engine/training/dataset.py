@@ -15,7 +15,7 @@ from torch import Tensor
 from regtool.data.cases import PairCase
 from regtool.data.loading import load_image, load_labels, load_points
 from regtool.data.readers import open_data
-from regtool.engine.training.checkpoint import load_tensors, save_tensors
+from regtool.engine.training.checkpoint import load_tensors, make_folder, save_tensors
 from regtool.engine.training.store import TENSORS, Item, PairStore, StoredSample
 from regtool.errors import InputError, OutputError, UsageError
 from regtool.imaging.reading import read_mask
@@ -195,6 +195,7 @@ def save_store(path: Path, store: PairStore, key: str) -> None:
         items.append(entry)
     about = json.dumps({"items": items, "names": store.names})
     try:
+        make_folder(path.parent)
         save_tensors(path, tensors, {"format": CACHE_FORMAT, "key": key, "about": about})
     except OutputError as error:
         log.warning("the prepared pairs are not kept: %s", error)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from regtool.engine.training.card import card
-from regtool.engine.training.checkpoint import save_tensors, write_atomically
+from regtool.engine.training.checkpoint import make_folder, save_tensors, write_atomically
 from regtool.errors import RegtoolError
 from regtool.plugins.description import API_VERSION, Method
 
@@ -84,7 +84,7 @@ def export(folder: Path, module: nn.Module, config: Mapping[str, Any], storage: 
 
     Raises OutputError.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     save_tensors(
         folder / "model.safetensors",
         exported_state(module, storage),

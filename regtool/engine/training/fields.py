@@ -16,7 +16,7 @@ from torch import Tensor
 
 from regtool.data.cases import PairCase
 from regtool.engine.registrar import Registrar, load_registrar
-from regtool.engine.training.checkpoint import load_tensors, save_tensors
+from regtool.engine.training.checkpoint import load_tensors, make_folder, save_tensors
 from regtool.engine.training.field_files import KnownFields, RecordFields
 from regtool.engine.training.store import Item, PairStore
 from regtool.errors import InputError, OutputError, UsageError
@@ -173,6 +173,7 @@ def _kept(cache: Path | None, key: str) -> dict[str, Tensor]:
 def _keep(cache: Path, tensors: Mapping[str, Tensor], key: str) -> None:
     whole = {n: t for n, t in tensors.items() if f"{n.partition('/')[0]}/1" in tensors}
     try:
+        make_folder(cache.parent)
         save_tensors(cache, whole, {"format": FORMAT, "key": key})
     except OutputError as error:
         log.warning("the fields are not kept: %s", error)

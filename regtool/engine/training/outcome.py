@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from regtool.engine.training.checkpoint import save_tensors
+from regtool.engine.training.checkpoint import make_folder, save_tensors
 from regtool.engine.training.export import describe, export, make_config, reader_of
 from regtool.engine.training.frozen import fingerprints
 from regtool.engine.training.loop import State
@@ -96,10 +96,11 @@ class Outcome:
 
     def keep(self, state: State) -> None:
         """Write the weights that are in the module now. Raises OutputError, RegtoolError."""
-        save_tensors(
-            stage_file(self._folder, self._stage), self._module.state_dict(), {"format": "pt"}
-        )
+        file = stage_file(self._folder, self._stage)
+        make_folder(file.parent)
+        save_tensors(file, self._module.state_dict(), {"format": "pt"})
         if self.exports:
+            make_folder(self.weights.parent)
             module = registrar_of(self._module)
             export(self.weights, module, self._config(state), self._settings.storage)
 
