@@ -15,7 +15,7 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from regtool.errors import GeometryError, InputError
+from regtool.errors import GeometryError, InputError, OutputError
 from regtool.spatial.grid import Grid
 
 GZIP_MAGIC = b"\x1f\x8b"
@@ -234,10 +234,14 @@ def itk_grid(path: Path, header: Any, size: tuple[int, ...]) -> Grid:
         plain[name] = header[name]
     reader = sitk.ImageFileReader()
     reader.SetImageIO("NiftiImageIO")
-    with tempfile.NamedTemporaryFile(suffix=".nii") as file:
+    with tempfile.NamedTemporaryFile(suffix=".nii", buffering=0) as file:
         plain["vox_offset"] = 352
-        file.write(plain.binaryblock + b"\0" * (4 + 2 ** len(size)))
-        file.flush()
+        try:
+            left = memoryview(plain.binaryblock + b"\0" * (4 + 2 ** len(size)))
+            while left:
+                left = left[file.write(left) :]
+        except OSError as error:  # the image is not to blame
+            raise OutputError(f"{file.name}: cannot be written: {error.strerror}") from error
         reader.SetFileName(file.name)
         loud = sitk.ProcessObject.GetGlobalWarningDisplay()
         sitk.ProcessObject.SetGlobalWarningDisplay(False)
