@@ -18,7 +18,9 @@ def check_presets_build(subject: Subject) -> None:
     for name, config in subject.presets.items():
         if subject.preset not in (None, config["preset"]):
             continue
-        first, second = (subject.build(config).state_dict() for _ in range(2))
+        modules = [subject.build(config) for _ in range(2)]
+        subject.note_size(name, modules[0])
+        first, second = (module.state_dict() for module in modules)
         assert list(first) == list(second), f"preset '{name}': parameter names differ by build"
         same = all(torch.equal(first[key], second[key]) for key in first)
         assert same, f"preset '{name}': the same seed builds other parameters"

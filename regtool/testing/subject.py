@@ -34,6 +34,8 @@ class Subject:
     options: Mapping[str, Any] = field(default_factory=dict)
     shapes: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
     steps: int = 300
+    sizes: dict[str, int] = field(default_factory=dict, init=False, repr=False)
+    """Parameters of the presets' networks that were built so far; large ones take seconds."""
 
     @property
     def name(self) -> str:
@@ -70,11 +72,16 @@ class Subject:
             assert chosen, f"there is no preset '{self.preset}'; presets: {list(self.presets)}"
             return chosen
         smallest: dict[int, tuple[int, dict[str, Any]]] = {}
-        for config in self.presets.values():
-            size = sum(p.numel() for p in self.build(config).parameters())
+        for name, config in self.presets.items():
+            size = self.sizes.get(name) or self.note_size(name, self.build(config))
             if config["ndim"] not in smallest or size < smallest[config["ndim"]][0]:
                 smallest[config["ndim"]] = (size, config)
         return [config for _, config in smallest.values()]
+
+    def note_size(self, name: str, module: nn.Module) -> int:
+        """Keep and return the number of parameters of a preset's network."""
+        self.sizes[name] = sum(p.numel() for p in module.parameters())
+        return self.sizes[name]
 
     @cached_property
     def option_values(self) -> Any:

@@ -14,7 +14,6 @@ from ldm_morph_cases import preset
 from regtool.api import Context, Pair, Sample
 from regtool.spatial.compose import compose
 from regtool.spatial.warp import warp
-from regtool.testing import check_method
 from regtool_ldm_morph.autoencoder import Autoencoder
 from regtool_ldm_morph.denoiser import SCHEDULE, Denoiser, build_unet, tap_channels
 from regtool_ldm_morph.encoder import LatentEncoder
@@ -23,7 +22,6 @@ from regtool_ldm_morph.loss import HierarchicalLoss
 from regtool_ldm_morph.model import FROZEN, LDMMorph, build
 from regtool_ldm_morph.network import RegistrationNetwork
 from regtool_ldm_morph.options import LDMMorphOptions
-from regtool_ldm_morph.plugin import regtool_method
 from regtool_ldm_morph.presets import LDM_MORPH
 
 PAPER = LDM_MORPH["paper"]["network"]
@@ -260,10 +258,6 @@ def test_only_what_registers_is_in_the_weights():
     names = list(build(LDM_MORPH["trial"]).state_dict())
     assert {n.split(".")[0] for n in names} == {*FROZEN, "registration"}
     assert not [n for n in names if "decoder" in n or "quantize" in n or "up_blocks" in n]
-
-
-def test_passes_the_checks_of_every_method():
-    check_method(regtool_method())
 
 
 @pytest.mark.parametrize("name", ["trial", "compact"])

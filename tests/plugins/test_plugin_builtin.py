@@ -19,6 +19,7 @@ PROJECT = tomllib.loads((Path(__file__).resolve().parents[2] / "pyproject.toml")
 NAMES = sorted(PROJECT["project"]["entry-points"]["regtool.methods"])
 SHAPES = {2: (32, 48), 3: (16, 32, 48)}
 BRIEF: dict[str, dict[str, Any]] = {
+    "diffusereg": {"steps": 2},
     "greedy": {"iterations": (3, 2)},
     "optimise": {"iterations": (3, 2, 1)},
     "syn": {"iterations": (3, 2), "metric": "mattes"},
@@ -38,7 +39,8 @@ HEARTS_ONLY = {"diffusemorph": 3, "fsdiffreg": 3}
 the direction of what such a network learns is tested in tests/methods."""
 
 FROM_SCRATCH = {"diffusereg", "vtn"}
-"""Their only weights know hearts, too; what they learn on the very pair is looked at instead."""
+"""Their only weights know hearts, too; what they learn on the very pair is looked at instead. That
+takes half a minute with networks as they ship; tests/methods does it with narrow ones."""
 
 TOOLS = {"greedy": "picsl_greedy", "syn": "ants"}
 """Methods whose work is done by a package of an optional extra, and its module."""
@@ -60,7 +62,10 @@ def test_a_built_in_method_conforms(name: str, check: Callable[[Subject], None])
     check(SUBJECTS[name])
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow) if n in FROM_SCRATCH else n for n in NAMES],
+)
 def test_a_built_in_method_points_the_right_way(name: str) -> None:
     assert METHOD_CHECKS[-1] is check_direction
     method = discovery.load(name)
