@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from regtool.api.spatial import compose, integrate, warp
 from regtool_ad_regnet.attention import CrossAttention
+from regtool_ad_regnet.matching import Matching, smoothed
 from regtool_ad_regnet.regional import RegionalAttention
 from regtool_ad_regnet.slabs import SLOPE, convolve
 
@@ -36,17 +37,18 @@ class Answer:
 class Compare(nn.Module):
     """Both images' features side by side, three convolutions: not in the paper.
 
-    Attention hands over what was found, not where; this sees what differs in the same place.
+    Attention hands over what was found, not where; this sees what differs in the same place, and
+    ``more`` channels of what ``Matching`` found.
     """
 
-    def __init__(self, channels: int, width: int) -> None:
+    def __init__(self, channels: int, width: int, more: int = 0) -> None:
         super().__init__()
-        self.narrow = nn.Conv3d(2 * channels, width, 1)
+        self.narrow = nn.Conv3d(2 * channels + more, width, 1)
         self.inner = nn.Conv3d(width, width, 3, padding=1)
         self.widen = nn.Conv3d(width, channels, 3, padding=1)
 
-    def forward(self, fixed: Tensor, moving: Tensor) -> Tensor:
-        x = functional.leaky_relu(convolve(self.narrow, fixed, moving), SLOPE)
+    def forward(self, *maps: Tensor) -> Tensor:
+        x = functional.leaky_relu(convolve(self.narrow, *maps), SLOPE)
         x = functional.leaky_relu(convolve(self.inner, x), SLOPE)
         return convolve(self.widen, x)
 
@@ -76,10 +78,12 @@ class Level(nn.Module):
     ) -> None:
         super().__init__()
         self.attention = self.compare = self.merge = self.regional = self.gate = None
+        self.matching = Matching(settings["correlate"]) if settings["correlate"] else None
         if settings["attention"]:
             self.attention = CrossAttention(channels, **settings["cross"])
         if settings["compare"]:
-            self.compare = Compare(channels, settings["compare"])
+            more = 0 if self.matching is None else self.matching.channels + 3
+            self.compare = Compare(channels, settings["compare"], more)
         elif not settings["attention"]:
             self.merge = nn.Conv3d(2 * channels, channels, 1)
         if settings["regional"]:
@@ -108,12 +112,14 @@ class Level(nn.Module):
         M_l in place of the regional map.
         """
         above = None if coarse is None else enlarged(coarse)
-        maps, importance = self.seen(fixed, self._read(moving, above))
+        maps, importance, way = self._seen(fixed, self._read(moving, above))
         if drop is not None:
             maps = drop(maps)
         # Voxels need the digits: float32 even under mixed precision.
         with torch.autocast(maps.device.type, enabled=False):
             update = convolve(self.head, maps.float())
+            if way is not None:
+                update = update + way
         if above is None or self.gate is None:
             return Answer(self._moved(update), update, None, importance)
         weight = self.gate(maps, above)
@@ -140,18 +146,27 @@ class Level(nn.Module):
 
     def seen(self, fixed: Tensor, moving: Tensor) -> tuple[Tensor, Tensor | None]:
         """The maps A_l that the head reads, and the regional map."""
-        parts = []
+        return self._seen(fixed, moving)[:2]
+
+    def _seen(self, fixed: Tensor, moving: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """These, and the displacement that matching adds to the head's."""
+        parts, way = [], None
         if self.attention is not None:
             parts.append(self.attention(fixed, moving))
         if self.compare is not None:
-            parts.append(self.compare(fixed, moving))
+            both = [fixed, moving]
+            if self.matching is not None:
+                matches, found = self.matching(fixed, moving)
+                both += [matches, found.to(fixed.dtype)]
+                way = self.matching.share * smoothed(found)
+            parts.append(self.compare(*both))
         if self.merge is not None:
             parts.append(convolve(self.merge, fixed, moving))
         maps = parts[0] if len(parts) == 1 else parts[0] + parts[1]
         if self.regional is None:
-            return maps, None
+            return maps, None, way
         regions = self.regional(maps)
-        return regions.maps, regions.importance
+        return regions.maps, regions.importance, way
 
     def _moved(self, field: Tensor) -> Tensor:
         """A velocity's displacement, where levels are composed of velocities."""

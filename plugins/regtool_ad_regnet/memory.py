@@ -39,7 +39,8 @@ def needed(
     width = torch.finfo(_dtype()).bits // 8
     asked = network.settings
     ascent = (4 / 3 + 1 / 3 + 3) * network.widths[0]
-    hidden = max(asked["gate"] + 4, 2 * asked["compare"])
+    matches = 4 * (2 * asked["correlate"] + 1) ** 3 if asked["correlate"] else 0
+    hidden = max(asked["gate"] + 4, 2 * asked["compare"] + matches)
     answer = (3 + bool(asked["compare"]) + asked["guided"]) * network.widths[0] + hidden
     fields = 4 * (20 * voxels + 15 * prod(padded))
     maps = float(max(ascent, answer))

@@ -56,6 +56,7 @@ class ADRegNet(nn.Module):
 
     Not in the paper: ``stem``, voxels of the image to one of the finest level, a side;
     ``compare``, width of convolutions that see both images' features side by side, 0 for none;
+    ``correlate``, how many voxels around a place ``Matching`` looks, 0 for none;
     ``offsets``; ``guided``, moving features are read through the coarser field; ``soft_regions``;
     ``flow_init``, first spread of the heads' weights, None for PyTorch's; ``integrate``, squarings
     of velocities, 0 for displacements; ``dropout`` of whole channels before the heads, in training.
@@ -77,6 +78,7 @@ class ADRegNet(nn.Module):
         checkpointing: bool = False,
         stem: int = 1,
         compare: int = 0,
+        correlate: int = 0,
         offsets: bool = False,
         guided: bool = False,
         soft_regions: bool = False,
@@ -93,6 +95,8 @@ class ADRegNet(nn.Module):
             raise UsageError(f"network.stem {stem}: give 1, 2 or 4")
         if guided and fusion != "compose":
             raise UsageError("network.guided: fields of a guided network need fusion=compose")
+        if correlate and not compare:
+            raise UsageError("network.correlate: its convolutions need network.compare")
         settings: dict[str, Any] = {
             "attention": attention,
             "regional": regional,
@@ -106,6 +110,7 @@ class ADRegNet(nn.Module):
             "fusion": fusion,
             "gate": gate,
             "compare": compare,
+            "correlate": correlate,
             "guided": guided,
             "soft_regions": soft_regions,
             "flow_init": flow_init,

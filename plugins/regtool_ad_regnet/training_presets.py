@@ -58,11 +58,11 @@ _BODY: dict[str, Any] = {"affine": 0.5, "rotation": 10.0, "scaling": 0.1, "trans
 BRAIN_TRAINING: dict[str, Any] = {
     **_SHORT,
     "fields": "optimise",
-    "fields_options": {"preset": "fast"},
-    "known_field": 0.2,
-    "steps": 1_500,
-    "val_every": 150,
-    "lr": 5e-4,
+    "fields_options": {"iterations": "60,60,15", "tolerance": 0.03},
+    "known_field": 0.3,
+    "steps": 1_100,
+    "val_every": 110,
+    "lr": 1e-3,
     "augment": {
         "flip": ("x",),
         **_BODY,
@@ -86,7 +86,7 @@ LUNG_TRAINING: dict[str, Any] = {
     "select": "tre",
     "steps": 1_500,
     "val_every": 150,
-    "lr": 5e-4,
+    "lr": 1e-3,
     "augment": {"flip": ("x",), **_BODY, "gamma": 0.1, "noise": 0.02},
 }
 """Synthetic breaths: their fields are known; local correlation beside them forgives that lungs grow

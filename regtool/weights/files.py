@@ -73,8 +73,9 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
         with path.open("rb") as stream:
             start = stream.read(8)
             length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
-            _refuse_other_formats(path, start)
             if not 2 <= length <= min(_MAX_HEADER_BYTES, size - 8):
+                # Only here: a header of 128 bytes begins as pickles do.
+                _refuse_other_formats(path, start)
                 raise WeightsError(
                     f"{path}: not a complete safetensors file "
                     f"(header of {length} bytes in a file of {size})"

@@ -17,6 +17,7 @@ from regtool.spatial.warp import warp
 from regtool_ad_regnet import slabs
 from regtool_ad_regnet.attention import CrossAttention
 from regtool_ad_regnet.fusion import enlarged
+from regtool_ad_regnet.matching import Matching
 from regtool_ad_regnet.model import build
 from regtool_ad_regnet.network import ADRegNet
 from regtool_ad_regnet.presets import AD_REGNET
@@ -505,3 +506,51 @@ def test_mixed_precision_trains_to_finite_gradients_and_gives_float32_fields():
     u.square().mean().backward()
     assert all(torch.isfinite(p.grad).all() for p in network.parameters() if p.grad is not None)
     assert max(float(p.grad.abs().max()) for p in network.parameters() if p.grad is not None) < 1e4
+
+
+# -- matching, not in the paper ----------------------------------------------------------------
+
+
+def test_matching_finds_a_shift_of_one_voxel_without_training():
+    """Features that differ everywhere, moved by one voxel: the sharpest match is there."""
+    torch.manual_seed(0)
+    m = torch.randn(1, 16, 6, 7, 8)
+    f = torch.roll(m, (1, 0, -1), (2, 3, 4))  # f(p) = m(p + (-1, 0, 1))
+    matching = Matching(1)
+    with torch.no_grad():
+        matching.sharpness.fill_(200.0)
+        values, way = matching(f, m)
+    inner = (slice(None), slice(None), *(slice(1, -1),) * 3)
+    wanted = torch.tensor([-1.0, 0.0, 1.0]).reshape(1, 3, 1, 1, 1).expand_as(way[inner])
+    torch.testing.assert_close(way[inner], wanted, atol=1e-2, rtol=0)
+    assert values.shape[1] == matching.channels == 27
+    best = values[inner].argmax(1)
+    assert (best == 9 * 0 + 3 * 1 + 2).all()
+
+
+def test_matching_by_slabs_is_the_same(monkeypatch):
+    matching = Matching(1)
+    f, m = torch.randn(2, 1, 4, 9, 5, 6, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        whole = matching(f, m)
+        monkeypatch.setattr(slabs, "LARGE", 10)
+        monkeypatch.setattr(slabs, "SLAB", 6 * 30 * 13)
+        parts = matching(f, m)
+    for a, b in zip(whole, parts, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_matching_is_added_to_the_heads_answer():
+    """update = head(maps) + share * the mean match of 27 voxels; and it needs ``compare``."""
+    level = aided(correlate=1, regional=False).level(0)
+    f, m = torch.randn(2, 1, 4, 5, 6, 7, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        maps, _ = level.seen(f, m)
+        head = functional.conv3d(maps, level.head.weight, level.head.bias, padding=1)
+        update = level(f, m).update - head
+        _, way = level.matching(f, m)
+    inner = (slice(None), slice(None), *(slice(1, -1),) * 3)
+    torch.testing.assert_close(update[inner], 0.5 * functional.avg_pool3d(way, 3, 1))
+    assert update.abs().max() > 0.05
+    with pytest.raises(UsageError, match="compare"):
+        tiny(correlate=1)

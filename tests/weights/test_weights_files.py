@@ -151,3 +151,18 @@ def test_configuration_for_other_images(toy_folder: Path, toy_method: Method) ->
 def test_missing_configuration(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"missing; weights are a model\.safetensors with its"):
         read_config(tmp_path / "config.json")
+
+
+def test_a_header_of_a_length_that_begins_like_a_pickle(tmp_path):
+    """0x80 starts every pickle, and the length of each 32nd safetensors header."""
+    import torch
+    from safetensors.torch import save_file
+
+    found = set()
+    for words in range(0, 400, 8):
+        path = tmp_path / f"{words}.safetensors"
+        save_file({"a": torch.ones(2)}, path, metadata={"word": "x" * words})
+        first = path.read_bytes()[0]
+        found.add(first)
+        assert list(read_header(path)) == ["a"], first
+    assert 0x80 in found
