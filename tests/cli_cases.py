@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from registration_cases import make_grid, transform, write_pair
 from warm_cli import Ran
 
 from regtool.spatial.grid import Grid
@@ -38,3 +39,9 @@ class Case:
     def record(self) -> Path:
         """The record."""
         return self.output("regtool.json")
+
+
+def small_pair(folder: Path) -> dict[str, Path]:
+    """A 2-D pair of 32 by 28 pixels in ``folder``, for tests of everything but accuracy."""
+    grid = make_grid("identity", (32, 28), (2.0, 2.0))
+    return write_pair(folder, grid, grid, transform(2, (1.0, -1.0)), 1.5)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from warm_cli import WarmProcess, script
 
 # Tests run side by side (pytest-xdist), one thread each; programs they start inherit this.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -23,6 +24,16 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("real images are absent: set REGTOOL_TEST_DATA to their folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmProcess]:
+    """A process with all libraries imported, which forks for every command that a test runs."""
+    if not script().exists():
+        pytest.skip("the command regtool is not installed beside this Python")
+    process = WarmProcess(tmp_path_factory.mktemp("streams"))
+    yield process
+    process.close()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -79,7 +79,7 @@ class WarmProcess:
         """End the process."""
         assert self._process.stdin
         self._process.stdin.close()
-        self._process.wait(timeout=30)
+        self._process.wait(timeout=120)
 
 
 def _serve() -> None:
@@ -87,7 +87,9 @@ def _serve() -> None:
     import regtool.engine.dryrun
     import regtool.engine.jacobian
     import regtool.engine.register  # noqa: F401
+    from regtool.cli import app
 
+    app.create()
     for line in sys.stdin:
         order = json.loads(line)
         child = os.fork()

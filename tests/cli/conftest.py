@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_cases import FAST, Case, Program
+from cli_cases import FAST, Case, Program, small_pair
 from registration_cases import SIZE2, SPACING2, make_grid, transform, write_pair
 from warm_cli import Ran, WarmProcess, run_fresh, script
 
@@ -19,14 +18,6 @@ def installed() -> None:
     """Skip where the command is not installed."""
     if not script().exists():
         pytest.skip("the command regtool is not installed beside this Python")
-
-
-@pytest.fixture(scope="session")
-def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmProcess]:
-    """A process that forks for every command."""
-    process = WarmProcess(tmp_path_factory.mktemp("streams"))
-    yield process
-    process.close()
 
 
 @pytest.fixture
@@ -133,5 +124,4 @@ def done(request: pytest.FixtureRequest) -> Case:
 @pytest.fixture
 def tiny(tmp_path: Path) -> dict[str, Path]:
     """A 2-D pair of 32 by 28 pixels in ``tmp_path``, for tests of everything but accuracy."""
-    grid = make_grid("identity", (32, 28), (2.0, 2.0))
-    return write_pair(tmp_path, grid, grid, transform(2, (1.0, -1.0)), 1.5)
+    return small_pair(tmp_path)

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from cli_cases import QUICK, Program
+from cli_cases import QUICK, Program, small_pair
 from warm_cli import Ran, environment, script
 
 Pair = dict[str, Path]
@@ -116,30 +116,46 @@ def test_interrupted_overwrite_keeps_the_old_result(
     assert {n: (tmp_path / n).read_bytes() for n in left(tmp_path)} == before
 
 
-@pytest.mark.parametrize("number", [*STOPS, signal.SIGKILL])
-def test_stopped_at_any_moment(number: int, tiny: Pair, tmp_path: Path) -> None:
-    """A process of its own, hit while it imports, reads, computes or writes."""
-    command = [str(script()), "register", "-m", "optimise", "--set", "iterations=100,100",
-               str(tiny["fixed"]), str(tiny["moving"]), "-q", "-o"]  # fmt: skip
+@pytest.fixture(scope="module")
+def plain() -> list[str]:
+    """A registration that takes longer than its imports, but for the images and the prefix."""
+    return [str(script()), "register", "-m", "optimise", "--set", "iterations=100,100", "-q"]
+
+
+@pytest.fixture(scope="module")
+def whole(plain: list[str], tmp_path_factory: pytest.TempPathFactory) -> float:
+    """Seconds that it takes when nobody stops it."""
+    folder = tmp_path_factory.mktemp("whole")
+    images = small_pair(folder)
     start = time.monotonic()
-    subprocess.run([*command, "all_"], cwd=tmp_path, env=environment(), check=True)
-    whole = time.monotonic() - start
-    for part in (0.05, 0.3, 0.55, 0.8, 0.95):
-        process = subprocess.Popen([*command, "out_"], cwd=tmp_path, env=environment(),
-                                   stderr=subprocess.PIPE, text=True)  # fmt: skip
-        wait_for_handlers(process)
-        time.sleep(part * whole)
-        process.send_signal(number)
-        _, err = process.communicate(timeout=60)
-        if (tmp_path / "out_regtool.json").exists():  # it was faster
-            for name in left(tmp_path):
-                (tmp_path / name).unlink()
-            continue
-        finals = [n for n in left(tmp_path) if n.startswith("out_")]
-        assert finals == [], (part, finals)
-        stopped(Ran(process.returncode, "", err), number)
-        if number != signal.SIGKILL:
-            assert left(tmp_path) == []
+    command = [*plain, str(images["fixed"]), str(images["moving"]), "-o", "all_"]
+    subprocess.run(command, cwd=folder, env=environment(), check=True)
+    return time.monotonic() - start
+
+
+@pytest.mark.parametrize(
+    ("number", "part"),
+    [(signal.SIGINT, 0.05), (signal.SIGTERM, 0.3), (signal.SIGINT, 0.55), (signal.SIGKILL, 0.7),
+     (signal.SIGTERM, 0.8), (signal.SIGKILL, 0.95), (signal.SIGINT, 0.95)],
+)  # fmt: skip
+def test_stopped_at_any_moment(
+    number: int, part: float, tiny: Pair, plain: list[str], whole: float, tmp_path: Path
+) -> None:
+    """A process of its own, hit while it imports, reads, computes or writes."""
+    command = [*plain, str(tiny["fixed"]), str(tiny["moving"]), "-o", "out_"]
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE,
+                               text=True)  # fmt: skip
+    wait_for_handlers(process)
+    time.sleep(part * whole)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    if (tmp_path / "out_regtool.json").exists():  # it was faster
+        return
+    finals = [n for n in left(tmp_path) if n.startswith("out_")]
+    assert finals == []
+    stopped(Ran(process.returncode, "", err), number)
+    if number != signal.SIGKILL:
+        assert left(tmp_path) == []
 
 
 def wait_for_handlers(process: subprocess.Popen[str]) -> None:
@@ -156,8 +172,11 @@ def wait_for_handlers(process: subprocess.Popen[str]) -> None:
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize("number", STOPS)
-@pytest.mark.parametrize("module", ["typer", "numpy", "torch", "SimpleITK", "nibabel"])
+@pytest.mark.parametrize(
+    ("number", "module"),
+    [(signal.SIGINT, "typer"), (signal.SIGTERM, "numpy"), (signal.SIGINT, "torch"),
+     (signal.SIGTERM, "torch"), (signal.SIGINT, "SimpleITK"), (signal.SIGTERM, "nibabel")],
+)  # fmt: skip
 def test_stopped_while_importing(number: int, module: str, tmp_path: Path) -> None:
     """Libraries turn what is raised while they are imported into errors of their own."""
     code = f"""

@@ -26,22 +26,29 @@ def test_first_steps(reader: Reader) -> None:
     assert {"refine", "topology"} <= set(better)
 
 
-def test_your_data(reader: Reader) -> None:
+@pytest.fixture(scope="module")
+def clinic(warm: WarmProcess, tmp_path_factory: pytest.TempPathFactory) -> Reader:
+    """Somebody who has followed the page about own data."""
+    reader = Reader(tmp_path_factory.mktemp("clinic"), warm)
     reader.follow("tutorial/data.md")
-    with (reader.folder / "clinic.csv").open(encoding="utf-8", newline="") as stream:
+    return reader
+
+
+def test_your_data(clinic: Reader) -> None:
+    with (clinic.folder / "clinic.csv").open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert [row["split"] for row in rows] == ["train", "train", "val"]
-    assert (reader.folder / "runs/clinic/weights/voxelmorph-acdc-2d/config.json").is_file()
-    assert len(list((reader.folder / "registered").glob("*_regtool.json"))) == 3
+    assert (clinic.folder / "runs/clinic/weights/voxelmorph-acdc-2d/config.json").is_file()
+    assert len(list((clinic.folder / "registered").glob("*_regtool.json"))) == 3
 
 
-def test_a_clinic_with_a_missing_file_is_read_without_it(reader: Reader) -> None:
-    reader.follow("tutorial/data.md")
-    (reader.folder / "clinic" / "patient02" / "es.nii.gz").unlink()
-    done = reader.run("python clinic_pairs.py clinic fewer.csv")
+def test_a_clinic_with_a_missing_file_is_read_without_it(clinic: Reader) -> None:
+    image = clinic.folder / "clinic" / "patient02" / "es.nii.gz"
+    image.rename(image.with_name("elsewhere.nii.gz"))
+    done = clinic.run("python clinic_pairs.py clinic fewer.csv")
     assert done is not None
     assert "left out patient02" in done.err
-    assert len((reader.folder / "fewer.csv").read_text(encoding="utf-8").splitlines()) == 3
+    assert len((clinic.folder / "fewer.csv").read_text(encoding="utf-8").splitlines()) == 3
 
 
 def test_simpleitk_reads_what_geometry_says(reader: Reader) -> None:

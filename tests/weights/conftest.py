@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from loopback_hub import Hub
+from warm_cli import WarmProcess
 from weights_toy import (
     REPOSITORY,
     Shell,
@@ -91,18 +92,18 @@ def quiet_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def shell(tmp_path: Path, toy_sha256: str, hub: Hub) -> Shell:
+def shell(tmp_path: Path, toy_sha256: str, hub: Hub, warm: WarmProcess) -> Shell:
     """Commands that see the toy plugin, pinned to the loopback Hub, and an empty cache."""
     commit = hub.branches[REPOSITORY, "main"]
     install_toy(tmp_path / "site", toy_sha256, f', hub="{REPOSITORY}", revision="{commit}"')
-    return Shell(tmp_path, environment(tmp_path, hub.url))
+    return Shell(tmp_path, warm, environment(tmp_path, hub.url))
 
 
 @pytest.fixture
-def unpublished_shell(tmp_path: Path, toy_sha256: str, hub: Hub) -> Shell:
+def unpublished_shell(tmp_path: Path, toy_sha256: str, hub: Hub, warm: WarmProcess) -> Shell:
     """The same with a toy whose weights nobody has published."""
     install_toy(tmp_path / "site", toy_sha256)
-    return Shell(tmp_path, environment(tmp_path, hub.url))
+    return Shell(tmp_path, warm, environment(tmp_path, hub.url))
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The toy method of these tests: its plugin, its network, and commands run in own processes."""
+"""The toy method of these tests: its plugin, its network, and commands run with it installed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from warm_cli import WarmProcess
 
 REPOSITORY = "someone/toy"
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,11 +50,11 @@ def regtool_method():
 """
 
 # The program's own error handling around these commands alone.
-RUNNER = """
+ALONE = """
 from regtool.cli import app, weights
 app.create = lambda: weights.app
-app.main()
 """
+RUNNER = ALONE + "app.main()\n"
 
 # Connections to anything but this machine are refused in every process that a test starts.
 GUARD = """
@@ -116,9 +119,10 @@ class Outcome:
 
 @dataclass
 class Shell:
-    """The weights commands in a process of their own, with the toy plugin installed."""
+    """The weights commands with the toy plugin installed: in forks, or in fresh processes."""
 
     folder: Path
+    warm: WarmProcess
     environment: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -132,7 +136,7 @@ class Shell:
         return self.folder / "site" / "regtool_toy"
 
     def start(self, *arguments: str, **changes: str) -> subprocess.Popen[str]:
-        """Start a command; ``changes`` are environment variables."""
+        """Start a command in a fresh process; ``changes`` are environment variables."""
         return subprocess.Popen(
             [sys.executable, "-c", RUNNER, *arguments],
             env=self.environment | changes, cwd=self.folder, text=True,
@@ -140,10 +144,14 @@ class Shell:
         )  # fmt: skip
 
     def __call__(self, *arguments: str, **changes: str) -> Outcome:
+        """Run a command in a fork of a process that knows nothing yet of the Hub or the plugin."""
         begin = time.monotonic()
-        process = self.start(*arguments, **changes)
-        out, err = process.communicate(timeout=60)
-        return Outcome(process.returncode, out, err, time.monotonic() - begin)
+        site = self.folder / "site"
+        here = f"import sys; sys.path.insert(0, {str(site)!r})\n"
+        guard = (site / "sitecustomize.py").read_text()
+        env = {"HF_HUB_OFFLINE": "0", **self.environment, **changes}
+        ran = self.warm.run(list(arguments), self.folder, env, before=here + guard + ALONE)
+        return Outcome(ran.code, ran.out, ran.err, time.monotonic() - begin)
 
 
 def install_toy(site: Path, sha256: str, pin: str = "") -> None:
