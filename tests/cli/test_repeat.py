@@ -50,6 +50,27 @@ def test_it_is_found_from_another_folder_and_kept_where_asked(
     assert ran.code == 8
 
 
+def test_paths_are_the_same_however_they_are_spelt(
+    regtool: Program, tiny: dict[str, Path], tmp_path: Path
+) -> None:
+    fixed, moving, labels = (tiny[name].name for name in ("fixed", "moving", "moving_labels"))
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    args = ("register", *QUICK, "--initial", "identity.mat", "--moving-labels")
+    regtool("register", *QUICK, fixed, moving, "-o", "identity_").ok()
+    (tmp_path / "identity_0GenericAffine.mat").rename(tmp_path / "identity.mat")
+    regtool(*args, labels, fixed, moving, "-o", "a_").ok()
+    answer = json.loads(regtool("rerun", "../a_regtool.json", "--json", cwd=elsewhere).ok().out)
+    assert answer["identical"] and answer["facts"] == []
+    shutil.copy(tiny["moving_labels"], elsewhere / labels)
+    regtool(*args, f"elsewhere/../elsewhere/{labels}", tiny["fixed"], f"elsewhere/../{moving}",
+            "-o", "b_").ok()  # fmt: skip
+    answer = json.loads(regtool("diff", "a_regtool.json", "b_regtool.json", "--json").ok().out)
+    assert {fact["name"] for fact in answer["facts"]} == {
+        "request.moving_labels", "companions.moving_labels"
+    }  # fmt: skip
+
+
 def test_diff_tells_setting_figure_and_file(made: Path, regtool: Program) -> None:
     record = json.loads(made.read_text())
     fixed, moving = (record["request"][name] for name in ("fixed", "moving"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,11 +69,54 @@ def compare(first: str | Path, second: str | Path) -> Comparison:
 
 
 def _facts(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[Fact]:
-    one, other = ({k: v for k, v in r.items() if k not in NOT_COMPARED} for r in (a, b))
-    first, second = dict(_flat(one)), dict(_flat(other))
+    first, second = _entries(a), _entries(b)
+    same = _same_weights(first, second)
     for name in dict.fromkeys([*first, *second]):
-        if first.get(name) != second.get(name):
+        if first.get(name) != second.get(name) and name not in same:
             yield Fact(name, first.get(name), second.get(name))
+
+
+def _entries(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What a record says, its files by their absolute paths, however they were given.
+
+    The request has them; elsewhere a record repeats what was typed, which is relative to a folder
+    that nobody knows any more.
+    """
+    found = dict(_flat({k: v for k, v in record.items() if k not in NOT_COMPARED}))
+    asked, companions = record.get("request"), record.get("companions")
+    if not isinstance(asked, Mapping):
+        return found
+    for name in ("fixed", "moving", "initial", *(companions or ())):
+        if not isinstance(asked.get(name), str):
+            continue
+        path = os.path.normpath(asked[name])
+        own = "initial" if name == "initial" else f"{name}.path"
+        for key in (f"request.{name}", own, f"companions.{name}"):
+            typed = found.get(key)
+            if isinstance(typed, str):
+                found[key] = path
+                found["warnings"] = _retold(found.get("warnings"), typed, path)
+    return found
+
+
+def _retold(warnings: Any, typed: str, path: str) -> Any:
+    """Warnings with the absolute path of the file that they begin with."""
+    if not isinstance(warnings, list):
+        return warnings
+    return [
+        f"{path}{text.removeprefix(typed)}" if str(text).startswith(f"{typed}:") else text
+        for text in warnings
+    ]
+
+
+def _same_weights(first: Mapping[str, Any], second: Mapping[str, Any]) -> frozenset[str]:
+    """The entries that only say where weights were found, if they were the same weights."""
+    digest, source = "weights.sha256", "weights.source"
+    if first.get(digest) is None or first[digest] != second.get(digest):
+        return frozenset()
+    if first.get(source) == second.get(source) == "path":
+        return frozenset({"weights.path", "request.weights"})
+    return frozenset({"weights.path"})
 
 
 def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
