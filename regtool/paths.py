@@ -19,6 +19,14 @@ def expanded(path: str | os.PathLike[str]) -> Path:
         return Path(path)
 
 
+def resolved(path: str | os.PathLike[str]) -> Path:
+    """The path from the root without links; what cannot be looked up stays as it is."""
+    try:
+        return Path(os.path.realpath(expanded(path)))
+    except ValueError:  # a NUL in its name
+        return Path(path)
+
+
 def holds_bytes(text: str) -> bool:
     """Whether a text holds bytes of a file name that is not UTF-8, as surrogates (PEP 383)."""
     return any("\ud800" <= character <= "\udfff" for character in text)

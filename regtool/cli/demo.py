@@ -52,8 +52,9 @@ def demo(
     from regtool.data.breathing_files import ALL, POINTS, part_paths, write_breathing
     from regtool.data.phantom_files import PARTS, check_free, write_phantom
     from regtool.data.phantoms import make
+    from regtool.paths import expanded
 
-    folder = output.expanduser()
+    folder = expanded(output)
     breathing = kind is Kind.lung
     paths = part_paths(folder, ALL if breathing else PARTS)
     check_free(paths, overwrite)

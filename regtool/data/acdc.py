@@ -81,7 +81,7 @@ def _is_testing(folder: Path) -> bool:
 def _index_splits(index: Path, folders: list[Path]) -> dict[str, Split]:
     try:
         entries = json.loads(index.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{index}: not readable as JSON ({error})") from error
     splits: dict[str, Split] = {}
     for folder in folders:
@@ -123,7 +123,7 @@ def _frame_number(folder: Path, phase: str) -> int:
             f"which would name the frame of {phase}"
         )
     text = info.read_text(encoding="utf-8", errors="replace")
-    match = re.search(rf"^\s*{phase}\s*[:=]\s*(\d+)\s*$", text, re.MULTILINE)
+    match = re.search(rf"^[ \t]*{phase}[ \t]*[:=][ \t]*(\d{{1,9}})[ \t]*$", text, re.MULTILINE)
     if match is None or int(match[1]) < 1:
         raise InputError(f"{info}: no line '{phase}: N' with a frame number from 1")
     return int(match[1])

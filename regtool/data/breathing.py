@@ -20,10 +20,12 @@ import numpy as np
 
 from regtool.data.breathing_files import ALL, LANDMARKS, TRUTH, part_paths, write_breathing
 from regtool.data.cases import SPLITS, Case, PairCase, Split, assign_splits, is_file_name
+from regtool.data.phantom_files import MOST
 from regtool.data.phantoms.lung import Chest
 from regtool.data.phantoms.lung_motion import FAMILIES
 from regtool.data.phantoms.lung_pair import breathe, posed
 from regtool.data.phantoms.pair import Phantom, grid_of
+from regtool.data.settings import whole
 from regtool.errors import UsageError
 
 if TYPE_CHECKING:
@@ -155,12 +157,14 @@ def parse(spec: str) -> tuple[str, Settings]:
 
 
 def _value(where: str, key: str, text: str) -> object:
-    whole = {"n": 1, "seed": 0, "landmarks": 1}
+    least = {"n": 1, "seed": 0, "landmarks": 1}
     lengths = {"spacing": (1.0, 20.0), "margin": (0.0, 1000.0)}
-    if key in whole:
-        if not text.isdecimal() or int(text) < whole[key]:
-            raise UsageError(f"{where}: {key}={text}: a whole number from {whole[key]} is needed")
-        return int(text)
+    if key in least:
+        number, most = whole(text), f" to {MOST}" if key == "n" else ""
+        if number is None or number < least[key] or (most and number > MOST):
+            needed = f"a whole number from {least[key]}{most}"
+            raise UsageError(f"{where}: {key}={text[:60]}: {needed} is needed")
+        return number
     if key in lengths:
         low, high = lengths[key]
         try:
@@ -182,7 +186,7 @@ def _value(where: str, key: str, text: str) -> object:
         if text not in SPLITS:
             raise UsageError(f"{where}: mark={text}: choose one of {', '.join(SPLITS)}")
         return text
-    known = ", ".join((*whole, *lengths, "family", "mark"))
+    known = ", ".join((*least, *lengths, "family", "mark"))
     raise UsageError(f"{where}: unknown setting {key!r}; use {known}")
 
 

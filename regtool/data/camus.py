@@ -186,7 +186,7 @@ def _quality(info: Path) -> int:
         raise InputError(
             f"{info}: cannot be read: {error.strerror or error} (?quality= needs it)"
         ) from None
-    match = re.search(r"^\s*ImageQuality\s*[:=]\s*(\w+)\s*$", text, re.MULTILINE)
+    match = re.search(r"^[ \t]*ImageQuality[ \t]*[:=][ \t]*(\w+)[ \t]*$", text, re.MULTILINE)
     if match is None or match[1].lower() not in QUALITIES:
         raise InputError(f"{info}: no line 'ImageQuality: Good', Medium or Poor")
     return QUALITIES.index(match[1].lower())

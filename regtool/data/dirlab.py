@@ -47,7 +47,7 @@ SETTINGS = {
     "fold": Setting(0, (), 1),
     "folds": Setting(5, (), 3),
     "check": Setting("strict", ("strict", "warn")),
-    "offset": Setting(1024, (), 0),
+    "offset": Setting(1024, (), 0, most=2**15 - 1),
     "split": SPLIT,
     "nifti": NIFTI,
 }

@@ -11,9 +11,12 @@ from urllib.parse import parse_qsl
 
 from regtool.data.cases import Case, PairCase, assign_splits
 from regtool.data.phantoms import KINDS, Phantom, make
+from regtool.data.settings import whole
 from regtool.errors import UsageError
 
 PARTS = ("fixed", "moving", "fixed_labels", "moving_labels")
+MOST = 100_000
+"""Pairs made on the spot."""
 
 
 def write_phantom(phantom: Phantom, paths: Mapping[str, Path], overwrite: bool = False) -> None:
@@ -72,9 +75,9 @@ def _settings(kind: str, query: str) -> dict[str, int]:
             raise UsageError(
                 f"--data phantom:{kind}: unknown setting {key!r}; use {', '.join(lowest)}"
             )
-        if not value.isdecimal() or int(value) < lowest[key]:
-            raise UsageError(
-                f"--data phantom:{kind}: {key}={value}: a whole number from {lowest[key]} is needed"
-            )
-        settings[key] = int(value)
+        number, most = whole(value), f" to {MOST}" if key == "n" else ""
+        if number is None or number < lowest[key] or (most and number > MOST):
+            needed = f"a whole number from {lowest[key]}{most}"
+            raise UsageError(f"--data phantom:{kind}: {key}={value[:60]}: {needed} is needed")
+        settings[key] = number
     return settings

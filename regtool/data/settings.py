@@ -11,27 +11,34 @@ from regtool.errors import UsageError
 from regtool.paths import expanded
 
 
+def whole(text: str) -> int | None:
+    """The number that decimal digits stand for; None for other texts, and from ten digits on."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else None
+
+
 @dataclass(frozen=True)
 class Setting:
-    """What a setting may be: one of ``words``, a whole number from ``least`` on, or a path."""
+    """What a setting may be: one of ``words``, a whole number ``least`` to ``most``, or a path."""
 
     default: str | int
     words: tuple[str, ...] = ()
     least: int | None = None
     path: bool = False
+    most: int | None = None
 
     @property
     def allowed(self) -> str:
         """The allowed values, for a message."""
-        number = [] if self.least is None else [f"a whole number from {self.least}"]
+        to = "" if self.most is None else f" to {self.most}"
+        number = [] if self.least is None else [f"a whole number from {self.least}{to}"]
         return ", ".join([*self.words, *number]) or "the path of a folder"
 
     def read(self, text: str) -> str | int | None:
         """The value that ``text`` stands for; None if it is not allowed."""
         if self.path:
             return text or None
-        if self.least is not None and text.isascii() and text.isdecimal() and len(text) < 10:
-            return int(text) if int(text) >= self.least else None
+        if self.least is not None and (number := whole(text)) is not None:
+            return number if self.least <= number <= (self.most or number) else None
         return {word.lower(): word for word in self.words}.get(text.lower())
 
 
@@ -74,4 +81,4 @@ def chosen(pairs: Sequence[PairCase], settings: Mapping[str, str | int]) -> list
         return wanted
     from regtool.data.nifti_copies import as_nifti
 
-    return as_nifti(wanted, Path(str(settings["nifti"])).expanduser())
+    return as_nifti(wanted, expanded(str(settings["nifti"])))

@@ -39,7 +39,7 @@ def before(*lines: str) -> str:
     """Python to run first in the command's process, which ends itself should it hang."""
     start = (
         "import signal, sys, warnings",
-        "signal.alarm(240)",
+        "signal.alarm(900)",
         "warnings.simplefilter('ignore')",
         f"sys.path.insert(0, {json.dumps(str(Path(__file__).parent))})",
     )

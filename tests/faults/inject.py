@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -341,40 +342,96 @@ class Everything:
         self.server.server_close()
 
 
-def everything(
-    injector: Injector, every: Everything, root: Path, names: Sequence[str], step: int
-) -> None:
-    """All faults of the named scenarios, or those at every ``step``-th point."""
-    mounts = may_mount()
+@dataclass(frozen=True)
+class Fault:
+    """One fault of a scenario: its kind, and which point, size or file it is about."""
+
+    scenario: str
+    kind: str
+    number: int
+
+    @property
+    def name(self) -> str:
+        """What tells it from all others."""
+        return f"{self.scenario} {self.kind} {self.number}"
+
+    def strike(self, injector: Injector, scenario: Scenario) -> None:
+        """Try it."""
+        if self.kind in ("lose", "cut"):
+            injector.lost_input(scenario, self.number, self.kind, VICTIMS[self.scenario])
+        elif self.kind == "read-only":
+            injector.read_only(scenario)
+        elif self.kind in ("limited", "memory", "small_disk", "together"):
+            getattr(injector, self.kind)(scenario, self.number)
+        else:
+            injector.strike(scenario, self.kind, self.number)
+
+
+VICTIMS = {"register": "moving.nii.gz", "cohort": "1/moving.nii.gz",
+           "train": "data/1_moving.nii.gz"}  # fmt: skip
+"""The input that goes while a command reads."""
+
+
+def faults(name: str, points: int) -> list[Fault]:
+    """All faults of a scenario whose command has so many points at which it writes."""
+    every = range(1, points + 1)
+    found = [Fault(name, action, n) for action in (*SIGNALS, "ENOSPC", "EIO") for n in every]
+    found += [Fault(name, "remove", n) for n in every[::3]]
+    found += [Fault(name, "clock", n) for n in every[::7]]
+    found += [Fault(name, "together", n) for n in every[::4]]
+    found += [Fault(name, "limited", size) for size in SIZES]
+    found += [Fault(name, "memory", room) for room in (1, 4, 16, 64)]
+    if name in VICTIMS:
+        found += [Fault(name, way, n) for way in ("lose", "cut") for n in range(1, 8)]
+    if may_mount():
+        found += [Fault(name, "small_disk", room) for room in ROOMS]
+        found += [Fault(name, "read-only", 0)] if name != "over" else []
+    return found
+
+
+def sampled(found: Sequence[Fault]) -> list[Fault]:
+    """In an order in which every beginning is a fair sample: one of each scenario and kind first.
+
+    Within a kind, the order is that of a hash of the name.
+    """
+    groups: dict[tuple[str, str], list[Fault]] = {}
+    for fault in sorted(found, key=lambda f: hashlib.sha256(f.name.encode()).digest()):
+        groups.setdefault((fault.scenario, fault.kind), []).append(fault)
+    ranked = [
+        (0.0 if k == 0 else (k + 0.5) / len(group), fault)
+        for group in groups.values()
+        for k, fault in enumerate(group)
+    ]
+    return [fault for _, fault in sorted(ranked, key=lambda pair: pair[0])]
+
+
+def campaign(
+    injector: Injector, every: Everything, root: Path, names: Sequence[str], most: int,
+    state: Path | None,
+) -> None:  # fmt: skip
+    """Try up to ``most`` faults of the named scenarios; those in the file ``state`` are done."""
+    tally = injector.tally
+    done: list[str] = []
+    if state is not None and state.exists():
+        kept = json.loads(state.read_text(encoding="utf-8"))
+        done, tally.tried, tally.failures = kept["done"], kept["tried"], kept["failures"]
+    found: list[Fault] = []
     for name in names:
         scenario = every.get(name, root, injector)
         injector.reference(scenario)
-        count = len(injector.points[scenario.name])
-        print(f"{scenario.name}: {count} points", file=sys.stderr)
-        for action in (*SIGNALS, "ENOSPC", "EIO"):
-            for number in range(1, count + 1, step):
-                injector.strike(scenario, action, number)
-        for number in range(1, count + 1, 3 * step):
-            injector.strike(scenario, "remove", number)
-        for number in range(1, count + 1, 7 * step):
-            injector.strike(scenario, "clock", number)
-        for size in SIZES:
-            injector.limited(scenario, size)
-        for room in (1, 4, 16, 64):
-            injector.memory(scenario, room)
-        for number in range(1, count + 1, 4 * step):
-            injector.together(scenario, number)
-        if name in ("register", "cohort", "train"):
-            victims = {"register": "moving.nii.gz", "cohort": "1/moving.nii.gz",
-                       "train": "data/1_moving.nii.gz"}  # fmt: skip
-            for number in range(1, 8):
-                for action in ("lose", "cut"):
-                    injector.lost_input(scenario, number, action, victims[name])
-        if mounts:
-            for room in ROOMS:
-                injector.small_disk(scenario, room)
-            if name != "over":
-                injector.read_only(scenario)
+        points = len(injector.points[scenario.name])
+        print(f"{scenario.name}: {points} points", file=sys.stderr)
+        found += faults(name, points)
+    for fault in sampled(found)[:most]:
+        if fault.name in done:
+            continue
+        fault.strike(injector, every.get(fault.scenario, root, injector))
+        done.append(fault.name)
+        if state is not None:
+            content = {"done": done, "tried": tally.tried, "failures": tally.failures}
+            temporary = state.with_suffix(".tmp")
+            temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
+            temporary.replace(state)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -382,7 +439,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     names = ("register", "over", "cohort", "train", "pull")
     parser.add_argument("--scenarios", default=",".join(names))
-    parser.add_argument("--every", type=int, default=1, metavar="N", help="every Nth point only")
+    parser.add_argument("--faults", type=int, default=10**6, metavar="N", help="a sample of N")
+    parser.add_argument("--state", type=Path, help="kept here, so that a later run goes on")
     parser.add_argument("--only", nargs=3, metavar=("SCENARIO", "ACTION", "NUMBER"))
     given = parser.parse_args(arguments)
     begin = time.monotonic()
@@ -395,7 +453,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             name, action, number = given.only
             injector.strike(every.get(name, root, injector), action, int(number))
         else:
-            everything(injector, every, root, given.scenarios.split(","), given.every)
+            state = None if given.state is None else given.state.absolute()
+            campaign(injector, every, root, given.scenarios.split(","), given.faults, state)
     finally:
         injector.close()
         every.close()

@@ -167,4 +167,4 @@ def _read(path: Path, data: bytes) -> None:
     stock.copy_to(found, Path("out/copies"))
 
 
-TARGETS = (Target("Hub answers", _make, _read, "in.json", 0.3, (), None, _begin, _end),)
+TARGETS = (Target("Hub answers", _make, _read, "in.json", 0.8, (), None, _begin, _end),)

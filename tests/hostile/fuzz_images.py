@@ -136,10 +136,10 @@ def _read_pickle(path: Path, data: bytes) -> None:
 
 
 TARGETS = (
-    Target("nifti header", _nifti, read_any, "in.nii", 3),
-    Target("nifti-2 header", _nifti2, read_any, "in.nii", 1),
+    Target("nifti header", _nifti, read_any, "in.nii", 7),
+    Target("nifti-2 header", _nifti2, read_any, "in.nii", 3),
     Target("gzip stream", _gzip, read_any, "in.nii.gz", 2),
-    Target("metaimage and nrrd", _itk, _read_itk, "in.itk", 1),
-    Target("avi", _avi, _read_avi, "in.avi", 1),
-    Target("pickled arrays", _pickle, _read_pickle, "in.pkl", 1),
+    Target("metaimage and nrrd", _itk, _read_itk, "in.itk", 11),
+    Target("avi", _avi, _read_avi, "in.avi", 1.6),
+    Target("pickled arrays", _pickle, _read_pickle, "in.pkl", 14),
 )

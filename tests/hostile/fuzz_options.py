@@ -16,7 +16,6 @@ from fuzz_seeds import METHOD, STEPS, Seeds
 from fuzz_target import Target
 
 from regtool.cli import app, messages
-from regtool.data.readers import open_data
 from regtool.engine.chain import read_chain
 from regtool.engine.cohort.plan import shard
 from regtool.engine.device import choose_device, choose_precision
@@ -48,10 +47,6 @@ OVERRIDES = (
 CHAINS = (
     "pair_regtool.json", "pair_1Warp.nii.gz|pair_0GenericAffine.mat", "[affine2.mat,1]",
     "[affine2.mat,0]|field2.nii", "affine2.mat", "[pair_1Warp.nii.gz,1]", "fixed.nii.gz",
-)  # fmt: skip
-SOURCES = (
-    "pairs.csv", "phantom:heart2d?n=1&size=16", "phantom", "acdc:.", "camus:.?view=2CH",
-    "echonet:.?split=train", "oasis:.", "pairs:pairs.csv", "weights",
 )  # fmt: skip
 NAMES = ("weights", "voxelmorph-acdc-2d", "none", "hub:org/repo@main", "hub:org/repo",
          "weights/model.safetensors", "model.pt")  # fmt: skip
@@ -111,17 +106,10 @@ def _chain(path: Path, data: bytes) -> None:
     read_chain(specs, inverse=len(data) % 3 == 0)
 
 
-def _source(path: Path, data: bytes) -> None:
-    text = _text(data)
-    if "n=" in text or "size=" in text or "seed=" in text:
-        return  # phantoms are made on the spot: as many and as large as the user says
-    open_data(text, files=len(data) % 2 == 0)
-
-
 def _name(path: Path, data: bytes) -> None:
     text = _text(data)
     attempts = [lambda: hub.parse_hub(text), lambda: resolve(_method(), text, 2, offline=True)]
-    if zlib.crc32(data) % 16 == 0:  # these read the metadata of all that is installed
+    if zlib.crc32(data) % 128 == 0:  # these read the metadata of all that is installed
         attempts += [lambda: stock.find(text), lambda: discovery.load(text)]
     for attempt in attempts:
         with contextlib.suppress(RegtoolError):
@@ -186,11 +174,10 @@ def text() -> Any:
 
 
 TARGETS = (
-    Target("--set", _make(SETTINGS), _set, "in.txt", 1, BESIDE, text),
-    Target("--set of train", _make(OVERRIDES), _override, "in.txt", 1, BESIDE, text),
-    Target("-t", _make(CHAINS), _chain, "in.txt", 1, BESIDE, text),
-    Target("--data", _make(SOURCES), _source, "in.txt", 0.5, BESIDE, text),
-    Target("names", _make(NAMES), _name, "in.txt", 0.5, BESIDE, text),
-    Target("other options", _make(SMALL, NAMES, CHAINS), _small, "in.txt", 1, BESIDE, text),
-    Target("command line", _make(COMMANDS), _command, "in.txt", 0.5, BESIDE),
+    Target("--set", _make(SETTINGS), _set, "in.txt", 9, BESIDE, text),
+    Target("--set of train", _make(OVERRIDES), _override, "in.txt", 9, BESIDE, text),
+    Target("-t", _make(CHAINS), _chain, "in.txt", 9, BESIDE, text),
+    Target("names", _make(NAMES), _name, "in.txt", 3, BESIDE, text),
+    Target("other options", _make(SMALL, NAMES, CHAINS), _small, "in.txt", 0.8, BESIDE, text),
+    Target("command line", _make(COMMANDS), _command, "in.txt", 0.6, BESIDE),
 )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 import zlib
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from fuzz_mutation import tree
+from fuzz_mutation import damaged, tree
 from fuzz_seeds import METHOD, Seeds
 from fuzz_target import Target
 
@@ -20,9 +21,13 @@ from regtool.engine.evaluate.pair import evaluate_record
 from regtool.engine.evaluate.settings import Settings
 from regtool.engine.jacobian import jacobian
 from regtool.engine.repeat.compare import compare
+from regtool.engine.repeat.rerun import _unchanged as unchanged
 from regtool.engine.repeat.rerun import requested
 from regtool.engine.request import Request, read_inputs
 from regtool.engine.results import Plan
+from regtool.engine.training.field_files import RecordFields
+from regtool.engine.training.field_files import _chain as read_fields
+from regtool.prepare.preparation import Preparation
 from regtool.record import read_record
 from regtool.report.cases import case_of
 from regtool.report.cohort import cohort_report
@@ -75,9 +80,26 @@ def _compare(record: Path) -> None:
 
 
 def _rerun(record: Path) -> None:
-    request = requested(record, read_record(record))
+    content = read_record(record)
+    request = requested(record, content)
+    for role in ("fixed", "moving"):
+        unchanged(record, content, role)
     read_inputs(request)
     request.asked()
+
+
+def _fields(record: Path) -> None:
+    """Training's fields from a folder of records."""
+    folder = Path("out/fields")
+    folder.mkdir(parents=True, exist_ok=True)
+    record = record.replace(folder / "p_regtool.json")
+    for name in OUTPUTS[:-1]:
+        if not (folder / f"pair_{name}").exists():
+            shutil.copyfile(f"pair_{name}", folder / f"pair_{name}")
+    source = RecordFields(folder, (), Preparation(spacing=(None, None), size=(None, None)), None, 0)
+    json.dumps(source.facts)
+    for path in source.records.values():
+        read_fields(path)
 
 
 def _overwrite(record: Path) -> None:
@@ -113,7 +135,39 @@ def _view(record: Path) -> None:
 
 
 _WAYS: tuple[Any, ...] = (
-    _map, _apply, _back, _chains, _evaluate, _compare, _rerun, _overwrite, _cohort, _pages, _view,
+    _map, _apply, _back, _chains, _evaluate, _compare, _rerun, _fields, _overwrite, _cohort, _pages,
+    _view,
 )  # fmt: skip
 
-TARGETS = (Target("record", _record, _read, "in.json", 3, BESIDE),)
+
+def _output(rng: Random, seeds: Seeds) -> bytes:
+    """An output of a registration, after its role in a line."""
+    role = rng.choice((*OUTPUTS[:5], "regtool.json"))
+    return role.encode() + b"\n" + damaged(rng, seeds.bytes[f"pair_{role}"])
+
+
+def _read_output(path: Path, data: bytes) -> None:
+    """``regtool diff`` and ``apply`` where somebody has changed what a record lists."""
+    role, _, content = data.partition(b"\n")
+    name = role.decode("latin-1")
+    if name not in OUTPUTS:
+        return
+    folder = Path("out/other")
+    folder.mkdir(parents=True, exist_ok=True)
+    for other in OUTPUTS:
+        if not (folder / f"pair_{other}").exists():
+            shutil.copyfile(f"pair_{other}", folder / f"pair_{other}")
+    changed = folder / f"pair_{name}"
+    changed.write_bytes(content)
+    try:
+        list(compare("pair_regtool.json", folder / "pair_regtool.json").files)
+        if zlib.crc32(data) % 4 == 0:
+            _apply(folder / "pair_regtool.json")
+    finally:
+        changed.unlink(missing_ok=True)
+
+
+TARGETS = (
+    Target("record", _record, _read, "in.json", 4, BESIDE),
+    Target("outputs of a record", _output, _read_output, "in.out", 3, BESIDE),
+)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from fuzz_seeds_data import make_trees
 
 SIZE2, SIZE3 = (10, 8), (6, 5, 4)
 METHOD, STEPS = "optimise", "iterations=2,1"
@@ -48,6 +49,7 @@ def make_seeds(folder: Path) -> Seeds:
     _registration(folder)
     make_weights(folder / "weights")
     _training(folder)
+    make_trees(folder)
     seeds = Seeds(folder)
     for path in sorted(folder.rglob("*")):
         if path.is_file():

@@ -87,11 +87,11 @@ def text() -> Any:
 
 
 TARGETS = (
-    Target("pairs table", _of("pairs.csv"), _read_pairs, "in.table", 2, BESIDE, text),
-    Target("evaluation table", _of("evaluate.csv"), _read_items, "in.table", 1, BESIDE, text),
+    Target("pairs table", _of("pairs.csv"), _read_pairs, "in.table", 17, BESIDE, text),
+    Target("evaluation table", _of("evaluate.csv"), _read_items, "in.table", 13, BESIDE, text),
     Target("label table", _of("names.csv", "freesurfer.txt", "snap.txt"), _read_names, "in.table",
-           1, (), text),
-    Target("landmarks", _of("points.csv", "flat.csv", "points.fcsv"), _read_points, "in.table", 1,
+           14, (), text),
+    Target("landmarks", _of("points.csv", "flat.csv", "points.fcsv"), _read_points, "in.table", 14,
            (), text),
-    Target("tracings", _of("tracings.csv"), _read_tracings, "in.csv", 1, (), text),
+    Target("tracings", _of("tracings.csv"), _read_tracings, "in.csv", 12, (), text),
 )  # fmt: skip

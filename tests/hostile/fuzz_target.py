@@ -15,7 +15,7 @@ Make = Callable[[Random, Seeds], bytes]
 Read = Callable[[Path, bytes], None]
 
 MODULES = ("fuzz_images", "fuzz_transforms", "fuzz_tables", "fuzz_records", "fuzz_weights",
-           "fuzz_options", "fuzz_hub")  # fmt: skip
+           "fuzz_options", "fuzz_data", "fuzz_hub")  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -94,7 +94,7 @@ def _read_composite(path: Path, data: bytes) -> None:
 
 
 TARGETS = (
-    Target("field", _field, _read_field, "in1Warp.nii", 2, ("fixed.nii.gz",)),
-    Target("affine", _affine, _read_affine, "in.transform", 2, ("fixed.nii.gz",)),
+    Target("field", _field, _read_field, "in1Warp.nii", 4, ("fixed.nii.gz",)),
+    Target("affine", _affine, _read_affine, "in.transform", 3, ("fixed.nii.gz",)),
     Target("composite", _composite, _read_composite, "in.h5", 0.03),
 )

@@ -97,8 +97,8 @@ def _read_settings(path: Path, data: bytes) -> None:
 
 
 TARGETS = (
-    Target("config.json", _config, _read_config, "in.json", 2, SOUND),
-    Target("safetensors", _safetensors, _read_safetensors, "in.safetensors", 2, SOUND),
-    Target("checkpoint", _checkpoint, _read_checkpoint, "in.safetensors", 1),
-    Target("settings.json", _settings, _read_settings, "settings.json", 1),
+    Target("config.json", _config, _read_config, "in.json", 4, SOUND),
+    Target("safetensors", _safetensors, _read_safetensors, "in.safetensors", 5, SOUND),
+    Target("checkpoint", _checkpoint, _read_checkpoint, "in.safetensors", 14),
+    Target("settings.json", _settings, _read_settings, "settings.json", 14),
 )

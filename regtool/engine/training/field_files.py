@@ -16,6 +16,7 @@ from regtool.data.cases import PairCase
 from regtool.engine.training.dataset import prepare_case
 from regtool.errors import InputError
 from regtool.imaging.transforms import Transform, read_affine, read_field
+from regtool.paths import resolved
 from regtool.prepare.chain import chain_displacement
 from regtool.prepare.pair import Prepared
 from regtool.prepare.preparation import Preparation
@@ -135,7 +136,7 @@ def _path(image: Any) -> str:
 
 
 def _same(path: str | Path) -> str:
-    return str(Path(path).expanduser().resolve())
+    return str(resolved(path))
 
 
 def _chain(record_path: Path) -> list[Transform]:
