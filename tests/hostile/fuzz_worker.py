@@ -24,8 +24,8 @@ from fuzz_watch import Watch
 
 SECONDS = 4.0
 """Of processor time for one input; none needs a tenth of it."""
-WALL = 120.0
-"""Seconds after which a worker that got no further is killed."""
+WALL = 1200.0
+"""Seconds after which a worker that got no further is killed; a busy machine gives it few."""
 ROOM = 768 * 2**20
 """Address space beyond what the libraries take."""
 HYPOTHESIS = 5

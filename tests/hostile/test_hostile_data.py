@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from regtool.data.readers import open_data
+from regtool.engine.repeat.rerun import requested
 from regtool.engine.training.settings import apply_overrides
 from regtool.errors import InputError, UsageError
 from regtool.paths import resolved
@@ -74,3 +75,11 @@ def test_paths_that_cannot_be_looked_up(tmp_path: Path) -> None:
 def test_an_override_nested_too_deeply(text: str) -> None:
     preset = {"network": {"width": 1}}
     assert apply_overrides(preset, [f"network.width={text}"])["network"]["width"] == text
+
+
+@pytest.mark.parametrize("name", ["output", "overwrite", "report", "report_pngs", "command"])
+def test_a_record_names_no_place_to_write_to(name: str) -> None:
+    """``regtool rerun`` of a stranger's record wrote a page wherever that said."""
+    content = {"request": {"fixed": "a.nii", "moving": "b.nii", name: "elsewhere"}}
+    with pytest.raises(InputError, match=f"asks for '{name}'"):
+        requested("r_regtool.json", content)

@@ -16,7 +16,10 @@ from regtool.engine.task import Report
 from regtool.errors import InputError
 from regtool.record import SUFFIX, read_record, sha256
 
-_NAMES = frozenset(f.name for f in fields(Request))
+_HERE = {"output", "overwrite", "report", "report_pngs", "offline", "device", "threads", "command",
+         "fail_if_worse"}  # fmt: skip
+"""What a record never decides: where files go, and what belongs to this computer."""
+_NAMES = frozenset(f.name for f in fields(Request)) - _HERE
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ def requested(record: str | Path, content: Mapping[str, Any]) -> Request:
         raise InputError(f"{record}: does not say what was asked for")
     unknown = sorted(set(asked) - _NAMES)
     if unknown:
-        raise InputError(f"{record}: asks for {unknown[0]!r}, which this regtool does not know")
+        raise InputError(f"{record}: asks for {unknown[0]!r}, which is no part of what it repeats")
     if not (isinstance(asked["fixed"], str) and isinstance(asked["moving"], str)):
         raise InputError(
             f"{record}: the images came from memory, not from files; they cannot be found again"
