@@ -89,7 +89,7 @@ def _dead(folder: Path) -> list[Path]:
     found = []
     for left in folder.glob(f"{NAME}-{_host()}-*"):
         pid = left.name.split("-")[-2]
-        if pid.isdigit() and not _alive(int(pid)):
+        if pid.isascii() and pid.isdecimal() and len(pid) < 10 and not _alive(int(pid)):
             found.append(left)
     return found
 
@@ -108,7 +108,7 @@ def _placed(left: Path) -> list[Path]:
                 if [status.st_ino, status.st_mtime_ns] == [inode, changed]:
                     placed.append(path)
         return placed
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return []
 
 

@@ -91,7 +91,18 @@ def test_a_journal_cannot_name_files_elsewhere(tmp_path: Path) -> None:
     assert precious.exists() and not left.exists()
 
 
-@pytest.mark.parametrize("journal", ["", "[]", '{"a": 1}', '{"a": null}', "\x00", '{"": [1, 2]}'])
+@pytest.mark.parametrize("pid", ["\u00b2", "9" * 30, "", "-1", "x"])
+def test_a_strange_name_is_no_obstacle(tmp_path: Path, pid: str) -> None:
+    """Somebody else's folder, of no process that can be: it stays."""
+    left = tmp_path / f"{leftovers.NAME}-{leftovers._host()}-{pid}-x"
+    left.mkdir()
+    write(tmp_path / "a_")
+    assert left.is_dir() and "a_regtool.json" in names(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "journal", ["[" * 20_000, "", "[]", '{"a": 1}', '{"a": null}', "\x00", '{"": [1, 2]}']
+)
 def test_a_damaged_journal_is_no_obstacle(tmp_path: Path, journal: str) -> None:
     left = tmp_path / f"{leftovers.NAME}-{leftovers._host()}-{dead()}-x"
     left.mkdir()
