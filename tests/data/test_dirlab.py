@@ -101,6 +101,17 @@ def test_ten_cases_whose_landmarks_pass_the_check(
     assert open_data(f"dirlab:{ten / 'Case8Deploy'}") == [pairs[7]]  # and from one within
 
 
+def test_training_without_a_fold_says_how_to_name_one(ten: Path) -> None:
+    from regtool.engine.training.dataset import open_splits
+
+    message = r"no pairs of the split 'train' \(10 of 'test'\); name a fold: dirlab:.*4DCT\?fold=1"
+    with pytest.raises(InputError, match=message):
+        open_splits([f"dirlab:{ten}"], None)
+    with pytest.raises(InputError, match=r"split=test&fold=1"):
+        open_splits([f"dirlab:{ten}?split=test"], None)
+    assert len(open_splits([f"dirlab:{ten}?fold=1"], None)[0]) == 6
+
+
 def test_folds_keep_cases_apart(ten: Path) -> None:
     tested: Counter[str] = Counter()
     for fold in range(1, 6):

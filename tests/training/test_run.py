@@ -239,6 +239,23 @@ def test_used_folder_is_refused_unless_told(run: Run, tmp_path: Path) -> None:
         run("file")
 
 
+def test_data_that_cannot_be_read_leave_nothing_in_the_way(run: Run, tmp_path: Path) -> None:
+    """What was prepared before it was noticed is kept for the corrected command."""
+    with pytest.raises(InputError, match="no such table"):
+        run(data=[str(tmp_path / "nothing.csv")])
+    assert not (tmp_path / "run").exists()
+    table = training_toy.make_data(tmp_path / "own")
+    (table.parent / "0_moving.nii.gz").write_bytes(b"damaged")  # of a pair that validates
+    with pytest.raises(InputError, match="0_moving"):
+        run(data=[str(table)])
+    left = tmp_path / "run" / "cache" / "train.safetensors"
+    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == [".lock", "cache"]
+    before = left.stat().st_mtime_ns
+    (table.parent / "0_moving.nii.gz").write_bytes((table.parent / "1_moving.nii.gz").read_bytes())
+    assert run(data=[str(table)], steps=1).step == 1
+    assert left.stat().st_mtime_ns == before
+
+
 def test_overwrite_leaves_strange_files_alone(run: Run, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run/notes.txt").write_text("mine")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -47,7 +48,7 @@ def open_splits(data: Sequence[str], val: str | None) -> Splits:
         offered = open_data(val)
         chosen = [case for case in offered if case.split == "val"] or offered
     if not train:
-        raise InputError(f"--data {' '.join(data)}: no pairs of the split 'train'")
+        raise InputError(f"--data {' '.join(data)}: {_nothing_to_train(data, cases)}")
     shared = {(c.fixed.image, c.moving.image) for c in train} & {
         (c.fixed.image, c.moving.image) for c in chosen
     }
@@ -57,6 +58,17 @@ def open_splits(data: Sequence[str], val: str | None) -> Splits:
             f"{min(shared)[0]}; split by subject"
         )
     return train, chosen
+
+
+def _nothing_to_train(data: Sequence[str], cases: Sequence[PairCase]) -> str:
+    """What the pairs are, and how to train on them where their reader has folds."""
+    splits = Counter(case.split for case in cases)
+    there = ", ".join(f"{count} of '{split}'" for split, count in sorted(splits.items()))
+    for spec in data:
+        if spec.startswith("dirlab:") and "fold=" not in spec:
+            joint = "&" if "?" in spec else "?"
+            return f"no pairs of the split 'train' ({there}); name a fold: {spec}{joint}fold=1"
+    return f"no pairs of the split 'train' ({there or 'none at all'})"
 
 
 def prepare_cases(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from regtool.errors import OutputError
@@ -14,13 +14,14 @@ except ImportError:  # not a POSIX system
     fcntl = None  # type: ignore[assignment]
 
 
-@contextmanager
+@contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold ``folder/.lock``; the system frees it however the process ends.
 
-    Creates the folder. Raises OutputError when another process trains there or it cannot be made.
+    Creates the folder, which goes again if an exception ends its use while it is empty. Raises
+    OutputError when another process trains there or it cannot be made.
     """
-    path = folder / ".lock"
+    path, made = folder / ".lock", not folder.exists()
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder}: a file is in the way; name another folder with -o")
     try:
@@ -37,4 +38,11 @@ def locked(folder: Path) -> Iterator[None]:
                     f"{folder}: another process is training there; wait for it, or name another "
                     "folder with -o"
                 ) from error
-        yield
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(OSError):
+                if made and [p.name for p in folder.iterdir()] == [path.name]:
+                    path.unlink()
+                    folder.rmdir()
+            raise

@@ -112,8 +112,8 @@ def _existing(request: TrainRequest) -> RunSettings | None:
 
 
 def _is_trace(name: str) -> bool:
-    """Whether a file tells no more than that a run was killed before it had settings."""
-    return name == ".lock" or (name.startswith(".") and name.endswith(".tmp"))
+    """Whether a name tells no more than that a run ended before it began; prepared pairs do."""
+    return name in (".lock", "cache") or (name.startswith(".") and name.endswith(".tmp"))
 
 
 def _settings(

@@ -40,7 +40,7 @@ from regtool.engine.training.settings import (
 from regtool.engine.training.stepper import Stepper
 from regtool.engine.training.stop import Stopper
 from regtool.engine.training.store import PairStore
-from regtool.errors import Interrupted, UsageError
+from regtool.errors import Interrupted, RegtoolError, UsageError
 from regtool.plugins import discovery
 from regtool.plugins.training import Stage
 from regtool.prepare.preparation import Preparation
@@ -106,14 +106,21 @@ def _stored(request: TrainRequest) -> RunSettings | None:
 
 def _train(request: TrainRequest, runtime: Runtime, stopper: Stopper) -> TrainResult:
     plan = make_plan(request, runtime.world)
-    splits = open_splits(plan.settings.data, plan.settings.val)  # bad data leave no folder behind
+    splits = open_splits(plan.settings.data, plan.settings.val)  # before anything is replaced
     splits = hold_out(splits, loop_settings(plan.preset, plan.chosen[0].name))
     runtime.accelerator.wait_for_everyone()
     if runtime.main:
         _make_folder(request, plan)
     with ProgressBar(request.quiet or not runtime.main) as bar:
         run = _Run(request.output, plan, runtime, stopper, bar)
-        return run.go(splits)
+        try:
+            train_store, val_store = run.prepare(splits)
+        except RegtoolError as error:
+            if runtime.main and not request.resume and not isinstance(error, Interrupted):
+                # Nothing has begun: the corrected command shall not find a run in its way.
+                (request.output / SETTINGS).unlink(missing_ok=True)
+            raise
+        return run.go(train_store, val_store)
 
 
 def _make_folder(request: TrainRequest, plan: Plan) -> None:
@@ -148,11 +155,12 @@ class _Run:
         )
         self.options = options(**plan.preset.get("options", {}))
 
-    def go(self, splits: Splits) -> TrainResult:
-        """Prepare the pairs and train the stages."""
-        train_store, val_store = prepared_stores(
-            self.folder, splits, self.plan, self.runtime, self.stopper, self.bar
-        )
+    def prepare(self, splits: Splits) -> tuple[PairStore, PairStore | None]:
+        """The prepared pairs of training and validation, with the fields that are needed."""
+        return prepared_stores(self.folder, splits, self.plan, self.runtime, self.stopper, self.bar)
+
+    def go(self, train_store: PairStore, val_store: PairStore | None) -> TrainResult:
+        """Train the stages."""
         if train_store.field_statistics is not None:
             self.config["fields"] = train_store.field_statistics
         state = self._stored_state()
