@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from regtool.data.cases import Case, PairCase, Raw, assign_splits
 from regtool.errors import DeviceError, GeometryError, InputError, PluginError, UsageError
 from regtool.plugins.description import (
     API_VERSION,
@@ -20,6 +21,7 @@ from regtool.plugins.description import (
 )
 from regtool.plugins.exchange import Context, Extra, Pair, Prediction, Sample
 from regtool.plugins.hookspec import hookimpl
+from regtool.plugins.reader import Reader, ReadPairs
 from regtool.plugins.training import Optimiser, Schedule, Stage, StepOutput
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "API_VERSION",
     "CAPABILITIES",
+    "Case",
     "Context",
     "DeviceError",
     "Extra",
@@ -39,25 +42,32 @@ __all__ = [
     "Optimiser",
     "Options",
     "Pair",
+    "PairCase",
     "Paper",
     "PluginError",
     "Prediction",
+    "Raw",
+    "ReadPairs",
+    "Reader",
     "Sample",
     "Schedule",
     "Stage",
     "StepOutput",
     "UsageError",
     "WeightsRef",
+    "assign_splits",
     "hookimpl",
     "instance_preset",
     "native_preset",
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """Import pydantic only for a module that defines options, not for every description."""
-    if name in {"Field", "Options"}:
-        from regtool.plugins import options
+if not TYPE_CHECKING:  # a checker of types would take every misspelt name for one of these
 
-        return getattr(options, name)
-    raise AttributeError(f"module 'regtool.api' has no attribute {name!r}")
+    def __getattr__(name: str) -> Any:
+        """Import pydantic only for a module that defines options, not for every description."""
+        if name in {"Field", "Options"}:
+            from regtool.plugins import options
+
+            return getattr(options, name)
+        raise AttributeError(f"module 'regtool.api' has no attribute {name!r}")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from regtool.cli.common import Debug, Json
 from regtool.cli.tables import print_json, print_table
-from regtool.plugins import discovery, skeleton
+from regtool.data.readers import READERS
+from regtool.errors import UsageError
+from regtool.plugins import discovery, readers, skeleton
 
 log = logging.getLogger("regtool.plugins")
 
@@ -24,26 +27,79 @@ app = typer.Typer(
 
 @app.command("list")
 def list_plugins(as_json: Json = False, debug: Debug = False) -> None:
-    """List every installed plugin, the broken ones with the reason."""
-    _, failures = discovery.load_all()
+    """List every installed plugin, method or data reader, the broken ones with the reason."""
+    rows = _states("method", discovery.available(), discovery.load_all()[1])
+    rows += _states("reader", discovery.available(readers.GROUP), readers.failures(READERS))
+    if as_json:
+        print_json(rows)
+        return
+    print_table(
+        [
+            (row["name"], row["kind"], f"{row['distribution']} {row['version']}", row["value"],
+             row["error"] or "ok")
+            for row in rows
+        ],
+        ("plugin", "kind", "distribution", "module", "state"),
+    )  # fmt: skip
+
+
+def _states(
+    kind: str, entries: list[discovery.Entry], failures: list[discovery.Failure]
+) -> list[dict[str, Any]]:
+    """What is known of each entry of a group, with the reason where it does not load."""
     broken = {failure.name: str(failure.error) for failure in failures}
-    entries = discovery.available()
+    return [
+        {
+            "name": entry.name,
+            "kind": kind,
+            "value": entry.value,
+            "distribution": entry.distribution,
+            "version": entry.version,
+            "error": broken.get(entry.name),
+        }
+        for entry in entries
+    ]
+
+
+@app.command("reader")
+def show_reader(
+    name: Annotated[str, typer.Argument(help="Name of an installed reader.")],
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Show what a data reader of a plugin reads, and its settings."""
+    from regtool.plugins.options import describe_options
+
+    if name in READERS and name not in readers.names():
+        raise UsageError(f"the reader '{name}' comes with regtool: docs/data.md has its settings")
+    if name not in readers.names():
+        known = ", ".join(readers.names()) or "none"
+        raise UsageError(f"no plugin brings a reader '{name}'; installed: {known}")
+    reader = readers.load(name, READERS)
+    entry = readers.find(name, READERS)
+    settings = describe_options(reader.settings)
     if as_json:
         print_json(
-            [
-                {
-                    "name": entry.name,
-                    "value": entry.value,
-                    "distribution": entry.distribution,
-                    "version": entry.version,
-                    "error": broken.get(entry.name),
-                }
-                for entry in entries
-            ]
+            {
+                "name": name,
+                "summary": reader.summary,
+                "distribution": {"name": entry.distribution, "version": entry.version},
+                "settings": [asdict(setting) for setting in settings],
+            }
         )
         return
-    rows = [(e.name, e.owner, e.value, broken.get(e.name, "ok")) for e in entries]
-    print_table(rows, ("method", "distribution", "module", "state"))
+    print(f"{name}:PLACE, of {entry.owner}: {reader.summary}")
+    if settings:
+        print()
+        rows = [(s.name, s.type, _shown(s.default), s.help) for s in settings]
+        print_table(rows, ("setting", "type", "default", ""), indent=2)
+
+
+def _shown(value: Any) -> str:
+    """A default as a user would write it."""
+    if value is None:
+        return "none"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 @app.command("new")

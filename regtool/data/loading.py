@@ -53,5 +53,5 @@ def load_points(case: Case, image: Volume) -> NDArray[np.float64] | None:
     if case.points is None:
         return None
     if case.counted_from is None:
-        return read_points(case.points).points
+        return read_points(case.points, image.ndim).points
     return read_voxel_points(case.points, image.grid, case.counted_from)

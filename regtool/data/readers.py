@@ -3,34 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
+from typing import cast
 
-from regtool.data.acdc import read_acdc
-from regtool.data.breathing import read_breathing
-from regtool.data.camus import read_camus
 from regtool.data.cases import PairCase
-from regtool.data.dirlab import read_dirlab
-from regtool.data.echonet import read_echonet
-from regtool.data.ixi import read_ixi
-from regtool.data.learn2reg import read_learn2reg
-from regtool.data.oasis import read_oasis
 from regtool.data.pairs_table import read_pairs
-from regtool.data.phantom_files import read_phantoms
 from regtool.errors import InputError, UsageError
 from regtool.paths import exists, expanded
+from regtool.plugins import readers as brought
 
-READERS: dict[str, Callable[[str], list[PairCase]]] = {
-    "acdc": read_acdc,
-    "breathing": read_breathing,
-    "camus": read_camus,
-    "dirlab": read_dirlab,
-    "echonet": read_echonet,
-    "ixi": read_ixi,
-    "learn2reg": read_learn2reg,
-    "oasis": read_oasis,
-    "pairs": read_pairs,
-    "phantom": read_phantoms,
+READERS = {
+    "acdc": "regtool.data.acdc:read_acdc",
+    "breathing": "regtool.data.breathing:read_breathing",
+    "camus": "regtool.data.camus:read_camus",
+    "dirlab": "regtool.data.dirlab:read_dirlab",
+    "echonet": "regtool.data.echonet:read_echonet",
+    "ixi": "regtool.data.ixi:read_ixi",
+    "learn2reg": "regtool.data.learn2reg:read_learn2reg",
+    "oasis": "regtool.data.oasis:read_oasis",
+    "pairs": "regtool.data.pairs_table:read_pairs",
+    "phantom": "regtool.data.phantom_files:read_phantoms",
 }
-"""Name before the colon of ``READER:PATH`` to the function that reads the rest."""
+"""Name before the colon of ``READER:PATH`` to the function that reads the rest.
+
+These come with regtool and are imported when they are used; other distributions bring more
+(``regtool.plugins.readers``).
+"""
 
 TABLES = (".csv", ".tsv")
 
@@ -38,25 +36,45 @@ TABLES = (".csv", ".tsv")
 def open_data(spec: str, files: bool = True) -> list[PairCase]:
     """The pairs of ``READER:PATH``, of a table (``pairs.csv``) or of ``phantom[:KIND?n=8&seed=0]``.
 
-    Nothing but the existence of files is checked; with ``files`` off, that of a table's files is
-    left to whoever reads them. Pairs come in a fixed order with unique names.
-    Raises UsageError for an unknown reader, InputError for what the reader cannot read.
+    Nothing but the existence of files is checked; with ``files`` off, that of a table's files, and
+    of those that a distribution's own reader names, is left to whoever reads them. Pairs come in a
+    fixed order with unique names.
+    Raises UsageError for an unknown reader, InputError for what the reader cannot read,
+    PluginError for another distribution's reader that is broken or takes a name that is taken.
     """
     reader, colon, rest = spec.partition(":")
-    if spec.lower().endswith(TABLES) and reader not in READERS:
+    if colon and reader in brought.names():
+        pairs = brought.read(reader, rest, READERS, files)
+    elif reader in READERS and (colon or reader == "phantom"):
+        pairs = _read(spec, reader, rest)
+    elif spec.lower().endswith(TABLES) and reader not in READERS:
         return read_pairs(spec, files)
-    if reader not in READERS or (not colon and reader != "phantom"):
-        known = ", ".join(f"{name}:…" for name in sorted(READERS))
-        place = (
-            " (is that a folder? name its format, as in acdc:FOLDER)"
-            if exists(expanded(spec))
-            else ""
-        )
-        raise UsageError(f"--data {spec}: expected {known} or a table ending in .csv{place}")
-    try:
-        pairs = READERS[reader](rest)
-    except OSError as error:
-        raise InputError(f"--data {spec}: {error.strerror or error}") from error
+    else:
+        raise UsageError(_unknown(spec, reader if colon else ""))
     if not pairs:
         raise InputError(f"--data {spec}: no pairs found")
     return pairs
+
+
+def _read(spec: str, reader: str, rest: str) -> list[PairCase]:
+    """The pairs of a reader that comes with regtool."""
+    module, _, function = READERS[reader].partition(":")
+    read = cast(Callable[[str], list[PairCase]], getattr(import_module(module), function))
+    try:
+        return read(rest)
+    except OSError as error:
+        raise InputError(f"--data {spec}: {error.strerror or error}") from error
+
+
+def _unknown(spec: str, reader: str) -> str:
+    """The sentence for data that no reader reads."""
+    if reader and brought.left_out(reader):
+        return (
+            f"--data {spec}: the reader '{reader}' is installed but left out by "
+            "REGTOOL_LOAD_PLUGINS; add it there"
+        )
+    known = ", ".join(f"{name}:…" for name in sorted({*READERS, *brought.names()}))
+    place = (
+        " (is that a folder? name its format, as in acdc:FOLDER)" if exists(expanded(spec)) else ""
+    )
+    return f"--data {spec}: expected {known} or a table ending in .csv{place}"

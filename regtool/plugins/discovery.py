@@ -1,9 +1,10 @@
 """Finds installed methods from package metadata and loads them one entry point at a time.
 
 Listing reads metadata only. Loading a method imports that method's plugin and no other, so a broken
-plugin cannot break another method. Environment variables: ``REGTOOL_LOAD_PLUGINS`` limits what is
-seen to a comma list of methods or distributions (empty: none), ``REGTOOL_STRICT_PLUGINS=1`` turns
-isolation off for plugin authors.
+plugin cannot break another method. ``regtool.plugins.readers`` finds data readers in the same way.
+Environment variables: ``REGTOOL_LOAD_PLUGINS`` limits what is
+seen to a comma list of methods, readers or distributions (empty: none),
+``REGTOOL_STRICT_PLUGINS=1`` turns isolation off for plugin authors.
 """
 
 from __future__ import annotations
@@ -26,9 +27,11 @@ __all__ = [
     "Failure",
     "available",
     "find",
+    "installed",
     "load",
     "load_all",
     "names",
+    "only_one",
     "resolve_import",
     "strict",
     "warn",
@@ -41,7 +44,7 @@ log = logging.getLogger("regtool.plugins")
 
 @dataclass(frozen=True, order=True)
 class Entry:
-    """One installed method as package metadata names it; nothing is imported to know this."""
+    """One method or reader as package metadata names it; nothing is imported to know this."""
 
     name: str
     value: str
@@ -56,20 +59,20 @@ class Entry:
 
 @dataclass(frozen=True)
 class Failure:
-    """A method that is installed but could not be loaded."""
+    """A method or reader that is installed but could not be loaded."""
 
     name: str
     error: PluginError
 
 
-def available() -> list[Entry]:
-    """Return the installed methods sorted by name, from metadata only.
+def available(group: str = GROUP) -> list[Entry]:
+    """Return the installed methods, or another group's entries, by name, from metadata only.
 
     A distribution seen twice (a symlinked folder, an editable install beside its source tree)
     counts once. A name that two distributions claim appears once for each of them.
     """
     chosen = _limit()
-    found = {entry for entry in _installed() if chosen is None or _listed(entry, chosen)}
+    found = {entry for entry in installed(group) if chosen is None or _listed(entry, chosen)}
     return sorted(found)
 
 
@@ -86,13 +89,7 @@ def find(name: str) -> Entry:
     entries = [entry for entry in available() if entry.name == name]
     if not entries:
         raise UsageError(_unknown(name))
-    if len(entries) > 1:
-        owners = " and ".join(f"{entry.owner} ({entry.value})" for entry in entries)
-        raise PluginError(
-            f"method '{name}' is claimed by {owners}; uninstall one of them, or choose with "
-            "REGTOOL_LOAD_PLUGINS"
-        )
-    return entries[0]
+    return only_one(entries, "method")
 
 
 def load(name: str) -> Method:
@@ -133,25 +130,40 @@ def strict() -> bool:
     return os.environ.get("REGTOOL_STRICT_PLUGINS", "").lower() not in {"", "0", "false", "no"}
 
 
+def only_one(entries: list[Entry], kind: str) -> Entry:
+    """Return the entry of a name. Raises PluginError where several distributions claim it."""
+    if len(entries) > 1:
+        owners = " and ".join(f"{entry.owner} ({entry.value})" for entry in entries)
+        raise PluginError(
+            f"{kind} '{entries[0].name}' is claimed by {owners}; uninstall one of them, or choose "
+            "with REGTOOL_LOAD_PLUGINS"
+        )
+    return entries[0]
+
+
 def normalised(name: str) -> str:
     """Return a distribution's name in the one spelling that packaging tools compare."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def _installed() -> list[Entry]:
-    """Every entry of the group, the first distribution of a name on the path winning."""
+def installed(group: str = GROUP) -> list[Entry]:
+    """Every entry of a group, the first distribution of a name on the path winning.
+
+    Those that ``REGTOOL_LOAD_PLUGINS`` leaves out are among them.
+    """
     entries: list[Entry] = []
     seen: set[str] = set()
     for distribution in metadata.distributions():
         # Unrelated packages are never parsed: one damaged file elsewhere must not stop regtool.
-        if GROUP not in (distribution.read_text("entry_points.txt") or ""):
+        if group not in (distribution.read_text("entry_points.txt") or ""):
             continue
         title = _fact(distribution, "Name") or "an unnamed distribution"
         if normalised(title) in seen:
             continue
         seen.add(normalised(title))
         version = _fact(distribution, "Version") or "of unknown version"
-        entries += [Entry(n, value, title, version) for n, value in _pairs(distribution, title)]
+        pairs = _pairs(distribution, title, group)
+        entries += [Entry(name, value, title, version) for name, value in pairs]
     return entries
 
 
@@ -163,13 +175,13 @@ def _fact(distribution: metadata.Distribution, key: str) -> str | None:
         return None
 
 
-def _pairs(distribution: metadata.Distribution, title: str) -> list[tuple[str, str]]:
+def _pairs(distribution: metadata.Distribution, title: str, group: str) -> list[tuple[str, str]]:
     try:
         points = distribution.entry_points
     except Exception as error:  # whatever the parser makes of a damaged file
         log.warning("skipped: the entry points of %s are unreadable: %s", title, error)
         return []
-    return [(point.name, point.value) for point in points if point.group == GROUP]
+    return [(point.name, point.value) for point in points if point.group == group]
 
 
 def _limit() -> set[str] | None:
@@ -185,7 +197,7 @@ def _listed(entry: Entry, chosen: set[str]) -> bool:
 
 def _unknown(name: str) -> str:
     """The sentence for a method that is not there, with the nearest name that is."""
-    if any(entry.name == name for entry in _installed()):
+    if any(entry.name == name for entry in installed()):
         return f"method '{name}' is installed but left out by REGTOOL_LOAD_PLUGINS; add it there"
     known = names()
     if not known:

@@ -17,10 +17,11 @@ import pluggy
 from regtool.errors import PluginError
 from regtool.plugins import hookspec
 from regtool.plugins.description import API_VERSION, CAPABILITIES, Method
+from regtool.plugins.reader import Reader
 
 log = logging.getLogger("regtool.plugins")
 
-_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _IMPORT = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
@@ -31,14 +32,30 @@ def load_entry(name: str, value: str, owner: str, *, group: str, strict: bool = 
     messages. Raises PluginError, its cause being the plugin's own exception.
     """
     label = f"method '{name}' of {owner}"
+    with blamed(label, value, strict=strict):
+        return _checked(_call(EntryPoint(name, value, group).load(), name), name)
+
+
+@contextmanager
+def blamed(label: str, value: str, *, strict: bool = False) -> Iterator[None]:
+    """Make one PluginError, which begins with ``label``, of whatever a plugin raises in here.
+
+    ``value`` is the entry point's. Standard output stays clean, torch's global defaults are kept.
+    """
     with _guarded(label, strict=strict):
         try:
-            plugin = EntryPoint(name, value, group).load()
-            return _checked(_call(plugin, name), name)
+            yield
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # a plugin may even call sys.exit while it is imported
-            raise PluginError(f"{label}: {_reason(error, value.partition(':')[0])}") from error
+            raise PluginError(f"{label}: {reason(error, value.partition(':')[0])}") from error
+
+
+@contextmanager
+def quiet_stdout() -> Iterator[None]:
+    """Send what a plugin prints to standard error: standard output carries regtool's data only."""
+    with redirect_stdout(_ToStderr()):
+        yield
 
 
 def resolve_import(spec: str, what: str = "plugin") -> Any:
@@ -55,7 +72,7 @@ def resolve_import(spec: str, what: str = "plugin") -> Any:
         try:
             return getattr(importlib.import_module(module), attribute)
         except (Exception, SystemExit) as error:
-            raise PluginError(f"{what}: {_reason(error, module)}") from error
+            raise PluginError(f"{what}: {reason(error, module)}") from error
 
 
 def _call(plugin: object, name: str) -> object:
@@ -76,23 +93,28 @@ def _checked(method: object, name: str) -> Method:
     """Return the description, or raise PluginError where it breaks the contract visibly."""
     if not isinstance(method, Method):
         raise PluginError(f"regtool_method returned {type(method).__name__}, not a Method")
-    if not isinstance(method.api, int) or method.api < 1:
-        raise PluginError(f"api is {method.api!r}, not a positive whole number")
-    if method.api > API_VERSION:
-        raise PluginError(
-            f"it needs version {method.api} of the method contract and this regtool has "
-            f"{API_VERSION}; upgrade regtool"
-        )
-    if method.name != name:
-        raise PluginError(f"it calls itself '{method.name}' but its entry point is '{name}'")
+    check_identity(method, name, "method")
     for problem in _problems(method):
         raise PluginError(problem)
     return method
 
 
+def check_identity(described: Method | Reader[Any], name: str, kind: str) -> None:
+    """Raise PluginError for a description of another contract, or of another name."""
+    if not isinstance(described.api, int) or described.api < 1:
+        raise PluginError(f"api is {described.api!r}, not a positive whole number")
+    if described.api > API_VERSION:
+        raise PluginError(
+            f"it needs version {described.api} of the {kind} contract and this regtool has "
+            f"{API_VERSION}; upgrade regtool"
+        )
+    if described.name != name:
+        raise PluginError(f"it calls itself '{described.name}' but its entry point is '{name}'")
+    if not NAME.fullmatch(name):
+        raise PluginError(f"the name '{name}' is not lower-case words joined by hyphens")
+
+
 def _problems(method: Method) -> Iterator[str]:
-    if not _NAME.fullmatch(method.name):
-        yield f"the name '{method.name}' is not lower-case words joined by hyphens"
     if not method.ndim or not set(method.ndim) <= {2, 3}:
         yield f"ndim is {method.ndim!r}; it must be (2,), (3,) or (2, 3)"
     unknown = sorted(set(method.capabilities) - CAPABILITIES)
@@ -106,12 +128,12 @@ def _problems(method: Method) -> Iterator[str]:
             yield f"{field} is {spec!r}, not of the form 'package.module:attribute'"
 
 
-def _reason(error: BaseException, module: str) -> str:
+def reason(error: BaseException, module: str = "") -> str:
     """One line saying why a plugin failed, telling stale metadata from a missing dependency."""
     if isinstance(error, PluginError):
         return str(error)
     if isinstance(error, ModuleNotFoundError) and error.name:
-        if module == error.name or module.startswith(error.name + "."):
+        if module and (module == error.name or module.startswith(error.name + ".")):
             return (
                 f"its metadata names the module '{module}', which is not there (moved, or a stale "
                 "installation); reinstall the package"

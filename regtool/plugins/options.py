@@ -54,14 +54,19 @@ def describe_options(options: type[BaseModel]) -> list[OptionInfo]:
 
 
 def parse_options(
-    options: type[BaseModel], settings: Iterable[str] | Mapping[str, Any], method: str = ""
+    options: type[BaseModel],
+    settings: Iterable[str] | Mapping[str, Any],
+    method: str = "",
+    *,
+    kind: str = "method",
 ) -> Any:
     """Return ``options`` built from ``name=value`` texts, or from a mapping of values.
 
     A comma separates the values of a sequence; ``none`` is the absent value. The last of repeated
-    names wins. Raises UsageError naming the option, what is wrong and what is accepted.
+    names wins. ``method`` and ``kind`` say in messages whose options they are. Raises UsageError
+    naming the option, what is wrong and what is accepted.
     """
-    where = f" of method '{method}'" if method else ""
+    where = f" of {kind} '{method}'" if method else ""
     values: dict[str, Any] = {}
     items = settings.items() if isinstance(settings, Mapping) else map(split_setting, settings)
     for name, value in items:
@@ -136,7 +141,7 @@ def _bounds(constraints: Iterable[Any]) -> list[str]:
 def _unknown(name: str, where: str, options: type[BaseModel]) -> str:
     known = list(options.model_fields)
     if not known:
-        return f"unknown option '{name}': the method{where.removeprefix(' of method')} has none"
+        return f"unknown option '{name}': {where.removeprefix(' of ') or 'the method'} has none"
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"
     return f"unknown option '{name}'{where}; {hint}"

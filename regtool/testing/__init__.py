@@ -1,4 +1,4 @@
-"""Conformance checks that the author of a method runs in pytest.
+"""Conformance checks that the author of a method or of a data reader runs in pytest.
 
 One line checks everything::
 
@@ -12,6 +12,8 @@ or one test for each check, as with scikit-learn's ``parametrize_with_checks``::
     @parametrize_checks(["my-method"])
     def test_conformance(subject, check):
         check(subject)
+
+A reader is checked on data: ``check_reader("my-data:tests/data")``.
 """
 
 from __future__ import annotations
@@ -36,10 +38,11 @@ from regtool.testing.network import (
     check_seed,
     check_state_dict,
 )
+from regtool.testing.reader import check_reader
 from regtool.testing.subject import Subject
 from regtool.testing.training import check_losses, check_recipe
 
-__all__ = ["METHOD_CHECKS", "Subject", "check_method", "parametrize_checks"]
+__all__ = ["METHOD_CHECKS", "Subject", "check_method", "check_reader", "parametrize_checks"]
 
 METHOD_CHECKS: tuple[Callable[[Subject], None], ...] = (
     check_description_light,

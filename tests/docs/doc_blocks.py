@@ -1,7 +1,7 @@
 """The code blocks of a page of docs/, carried out as a reader would.
 
-`bash` blocks are run line by line, `python` blocks with a title are files to write, those without
-are run; blocks of other languages (`sh`, `text`, …) are only to be read.
+`bash` blocks are run line by line, `python` and `toml` blocks with a title are files to write,
+`python` without one is run; blocks of other languages (`sh`, `text`, …) are only to be read.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Reader:
     def follow(self, page: str) -> None:
         """Do everything that a page says, in its order. Fails where a command fails."""
         for block in blocks(page):
-            if block.language == "python" and block.title:
+            if block.language in ("python", "toml") and block.title:
                 path = self.folder / block.title
                 assert path.parent.is_dir(), f"{page}: no folder for {block.title}"
                 path.write_text(block.text, encoding="utf-8")
@@ -81,6 +81,9 @@ class Reader:
             return self._regtool(words)
         if program == "python":
             return self._process([sys.executable, *words])
+        if program == "mkdir":
+            (self.folder / words[0]).mkdir()
+            return None
         if program == "pip":
             self._pip(words)
             return None

@@ -37,6 +37,28 @@ def __getattr__(name):
 """
 
 
+READER = """
+from regtool.api import Case, Field, InputError, Options, PairCase, Reader
+
+class Settings(Options):
+    count: int = Field(2, ge=1, description="How many pairs.")
+
+def pair(place, number, **changes):
+    image = place / f"{{number}}.nii.gz"
+    facts = dict(
+        name=f"p{{number}}", fixed=Case(image), moving=Case(image), split="train",
+        subject=f"s{{number}}",
+    )
+    return PairCase(**(facts | changes))
+
+def read(place, settings):
+    for number in range(settings.count):
+        yield pair(place, number)
+
+READER = dict(name={name!r}, summary="A fake reader.", read=read, settings=Settings)
+"""
+
+
 class Site:
     """A folder of fake distributions."""
 
@@ -67,13 +89,38 @@ class Site:
         self.declare(distribution, version, f"{name} = {value or module}")
         return module
 
-    def declare(self, distribution: str, version: str, *lines: str) -> Path:
-        """Write metadata alone, with these lines in the group ``regtool.methods``."""
+    def add_reader(
+        self,
+        name: str,
+        body: str = "",
+        *,
+        distribution: str | None = None,
+        value: str | None = None,
+        before: str = "",
+    ) -> str:
+        """Install a reader ``name``; ``body`` may change what ``READER`` holds before it is made.
+
+        It lists ``PLACE/0.nii.gz`` and so on. Returns the module's name.
+        """
+        distribution = distribution or f"fake-{name}"
+        module = distribution.replace("-", "_").lower()
+        made = "\nif isinstance(READER, dict):\n    READER = Reader(**READER)\n"
+        source = before + READER.format(name=name) + body + made
+        (self.folder / f"{module}.py").write_text(source, "utf-8")
+        self.modules.append(module)
+        line = f"{name} = {value or module + ':READER'}"
+        self.declare(distribution, "1.0", line, group="regtool.readers")
+        return module
+
+    def declare(
+        self, distribution: str, version: str, *lines: str, group: str = "regtool.methods"
+    ) -> Path:
+        """Write metadata alone, with these lines in a group of entry points."""
         info = self.folder / f"{distribution.replace('-', '_')}-{version}.dist-info"
         info.mkdir()
         head = f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n"
         (info / "METADATA").write_text(head, "utf-8")
-        text = "\n".join(["[regtool.methods]", *lines, ""])
+        text = "\n".join([f"[{group}]", *lines, ""])
         (info / "entry_points.txt").write_text(text, "utf-8")
         importlib.invalidate_caches()
         return info

@@ -102,11 +102,11 @@ def test_json_is_all_that_stdout_carries(mixed: Site, program: Runner) -> None:
 def test_plugins_list_marks_the_broken_ones(mixed: Site, program: Runner) -> None:
     ran = program("plugins", "list", path=(mixed.folder,))
     assert ran.returncode == 0
-    rows = {tuple(line.split()[:2]): line for line in lines(ran.stdout)}
-    assert rows["sound", "fake-sound"].endswith("ok")
-    assert "not_there_at_all" in rows["faulty", "fake-faulty"]
-    assert "claimed by" in rows["twice", "fake-left"]
-    assert "claimed by" in rows["twice", "fake-right"]
+    rows = {tuple(line.split()[:3]): line for line in lines(ran.stdout)}
+    assert rows["sound", "method", "fake-sound"].endswith("ok")
+    assert "not_there_at_all" in rows["faulty", "method", "fake-faulty"]
+    assert "claimed by" in rows["twice", "method", "fake-left"]
+    assert "claimed by" in rows["twice", "method", "fake-right"]
     data = json.loads(program("plugins", "list", "--json", path=(mixed.folder,)).stdout)
     errors = {entry["name"]: entry["error"] for entry in data}
     assert errors["sound"] is None

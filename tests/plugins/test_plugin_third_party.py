@@ -19,8 +19,12 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from regtool.data.phantom_files import PARTS, write_phantom
+from regtool.data.phantoms import make
+from regtool.data.readers import open_data
+from regtool.errors import InputError, UsageError
 from regtool.plugins.skeleton import create
-from regtool.testing import check_method, parametrize_checks
+from regtool.testing import check_method, check_reader, parametrize_checks
 from regtool.testing.subject import Subject
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "third_party" / "regtool_example"
@@ -98,6 +102,10 @@ def test_both_are_listed_beside_the_built_in_methods(regtool: Command) -> None:
     assert entries["example-shift"]["version"] == "1.2.3"
     assert entries["fresh-net"]["distribution"] == "regtool-fresh-net"
     assert entries["example-shift"]["error"] is entries["fresh-net"]["error"] is None
+    assert (entries["example-folders"]["kind"], entries["example-folders"]["error"]) == (
+        "reader",
+        None,
+    )
 
 
 def test_help_of_one_method(regtool: Command) -> None:
@@ -118,10 +126,29 @@ def test_strangers_use_the_api_alone(strangers: Path) -> None:
             assert all(name.split(".")[:2] == ["regtool", "api"] for name in ours), path
 
 
-@parametrize_checks(["example-shift"])
+@parametrize_checks(["example-shift", "example-slide"])
 @pytest.mark.usefixtures("importable")
-def test_the_example_conforms(subject: Subject, check: Callable[[Subject], None]) -> None:
+def test_the_examples_conform(subject: Subject, check: Callable[[Subject], None]) -> None:
     check(subject)
+
+
+@pytest.mark.usefixtures("importable")
+def test_its_reader_lists_what_demo_writes(tmp_path: Path) -> None:
+    for seed in (1, 2, 3):
+        folder = tmp_path / f"heart{seed}"
+        folder.mkdir()
+        write_phantom(
+            make("heart2d", seed, 32), {part: folder / f"{part}.nii.gz" for part in PARTS}
+        )
+    check_reader(f"example-folders:{tmp_path}?val=0.3")
+    pairs = open_data(f"example-folders:{tmp_path}?val=0.3&labels=false")
+    assert sorted(pair.split for pair in pairs) == ["train", "train", "val"]
+    assert pairs[0].fixed.labels is None
+    (tmp_path / "heart2" / "moving.nii.gz").unlink()
+    with pytest.raises(InputError, match=r"heart2: no moving\.nii\.gz"):
+        open_data(f"example-folders:{tmp_path}")
+    with pytest.raises(UsageError, match="option 'val' of reader 'example-folders'"):
+        open_data(f"example-folders:{tmp_path}?val=1")
 
 
 @pytest.mark.usefixtures("importable")

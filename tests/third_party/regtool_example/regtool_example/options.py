@@ -11,3 +11,9 @@ class ShiftOptions(Options):
     largest: int | None = Field(
         None, ge=1, description="Largest shift along an axis in voxels; none: half the image."
     )
+
+
+class SlideOptions(Options):
+    """Options of example-slide."""
+
+    share: float = Field(1.0, ge=0, le=1, description="Part of the way to go.")
