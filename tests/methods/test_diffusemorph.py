@@ -256,8 +256,10 @@ def test_smoothness_in_millimetres_lets_thick_slices_move_apart():
     assert plain.roughness(across, thick) == plain.roughness(within, thick)
 
 
-@pytest.mark.parametrize("shape", [(64, 64), (16, 32, 32)])
-def test_overfits_one_pair(shape):
+@pytest.mark.parametrize(
+    ("shape", "steps", "enough"), [((64, 64), 100, 0.9), ((16, 16, 16), 60, 0.8)]
+)
+def test_overfits_one_pair(shape, steps, enough):
     torch.manual_seed(0)
     preset = dict(DIFFUSEMORPH[f"acdc-{len(shape)}d"])
     preset["training"] = {k: v for k, v in preset["training"].items() if k != "slices_first"}
@@ -265,10 +267,12 @@ def test_overfits_one_pair(shape):
     preset["training"] |= {"still": 10.0, "teacher": 0.0}
     (stage,) = recipe(preset)
     module, pair = stage.build(preset, {}), blobs(shape)
+    # On the CPU two small volumes cost no more than one.
+    seen = Pair.joined([pair, pair]) if len(shape) == 3 else pair
     optimiser = torch.optim.Adam(module.parameters(), lr=2e-3)
     running = context()
-    for _ in range(100):
-        loss = sum(stage.step(module, pair, running).terms.values())
+    for _ in range(steps):
+        loss = sum(stage.step(module, seen, running).terms.values())
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -281,7 +285,7 @@ def test_overfits_one_pair(shape):
 
     scores = [overlap(eta) for eta in (0.0, 0.5, 1.0)]
     assert scores[0] < scores[1] < scores[2]
-    assert scores[2] > 0.9
+    assert scores[2] > enough
 
 
 # -- the way along eta -------------------------------------------------------------------------
