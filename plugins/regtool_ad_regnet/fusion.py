@@ -95,6 +95,7 @@ class Level(nn.Module):
                 nn.init.zeros_(self.head.bias)
         if not coarsest:
             self.gate = Gate(channels, settings["gate"])
+        self.gated = bool(settings["regions_gate"])
         self.composes = settings["fusion"] == "compose"
         self.guided, self.squarings = bool(settings["guided"]), int(settings["integrate"])
 
@@ -125,7 +126,7 @@ class Level(nn.Module):
         weight = self.gate(maps, above)
         if mask is not None:
             weight = weight * mask
-        elif importance is not None:
+        elif importance is not None and self.gated:
             weight = weight * importance
         with torch.autocast(maps.device.type, enabled=False):
             if self.composes:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from regtool.api import UsageError
 from regtool.api.losses import (
@@ -19,6 +20,7 @@ from regtool.api.losses import (
 from regtool.api.refine import teacher_distance
 from regtool.api.spatial import compose
 from regtool.api.train import Context, Pair, Prediction, StepOutput, diffusion, local_ncc, mse, warp
+from regtool_ad_regnet.network import Fields
 
 Settings = Mapping[str, Any]
 Similarity = Callable[[Tensor, Tensor], Tensor]
@@ -54,7 +56,8 @@ class ADRegNetLoss:
     The rest helps short trainings, all off in the preset ``paper``: ``units`` ``mm`` takes the
     smoothness in millimetres; ``second_look`` is how often a batch is what a second pass would
     begin with; ``teacher`` weights the mean distance (voxels) from what instance optimisation
-    finds, ``known_field`` that from the field given for the pair.
+    finds, ``known_field`` that from the field given for the pair, ``known_levels`` that of each
+    coarser level's field from the given one's mean over its voxels (not at a second look).
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -76,15 +79,22 @@ class ADRegNetLoss:
         self.second_look = float(settings["second_look"])
         self.teacher = float(settings["teacher"])
         self.known_field = float(settings["known_field"])
+        self.known_levels = float(settings.get("known_levels", 0.0))
 
     def __call__(self, module: nn.Module, pair: Pair, context: Context) -> StepOutput:
         """The terms for one batch of images (B, 1, *S) in [0, 1]."""
         before = self._before(module, pair, context)
-        found = displacement_of(module, pair, before)
-        with torch.autocast(found.device.type, enabled=False):
-            u = found.float()
+        found = fields_of(module, pair, before)
+        with torch.autocast(found.displacement.device.type, enabled=False):
+            u = found.displacement.float()
             total = u if before is None else compose(before, u)
-            return StepOutput(self._terms(u, total, pair, context), Prediction(displacement=total))
+            terms = self._terms(u, total, pair, context)
+            several = len(found.levels) > 1
+            if self.known_levels and several and before is None and pair.field is not None:
+                network: Any = module.network
+                apart = levels_distance(found.levels[:-1], network.sides[:-1], pair.field)
+                terms["known_levels"] = self.known_levels * apart
+            return StepOutput(terms, Prediction(displacement=total))
 
     def _terms(self, u: Tensor, total: Tensor, pair: Pair, context: Context) -> dict[str, Tensor]:
         """``u`` is what the network put out, ``total`` the whole way of this batch."""
@@ -124,9 +134,14 @@ def displacement_of(module: nn.Module, pair: Pair, before: Tensor | None = None)
 
     Displacements (B, ndim, *S) in voxels.
     """
+    return fields_of(module, pair, before).displacement
+
+
+def fields_of(module: nn.Module, pair: Pair, before: Tensor | None = None) -> Fields:
+    """The same with every level's displacement."""
     moving = pair.moving.image if before is None else warp(pair.moving.image, before)
     network: Any = module.network
-    found: Tensor = network(pair.fixed.image, moving, pair.fixed.mask).displacement
+    found: Fields = network(pair.fixed.image, moving, pair.fixed.mask)
     return found
 
 
@@ -134,3 +149,18 @@ def field_distance(displacement: Tensor, field: Tensor) -> Tensor:
     """Mean distance (voxels) of two displacements (B, ndim, *S), a scalar."""
     apart = (displacement - field.float()).square().sum(1)
     return apart.add(_NEAR).sqrt().mean()
+
+
+def levels_distance(levels: Sequence[Tensor], sides: Sequence[int], field: Tensor) -> Tensor:
+    """Sum over ``levels`` of the mean distance, in voxels of the image, from ``field``, a scalar.
+
+    ``levels``: displacements (B, 3, *s) in voxels of their own grids, which are ``sides`` voxels of
+    the image wide and begin at its first corner. ``field`` (B, 3, *S) in voxels; beyond the image
+    it goes on as at the edge.
+    """
+    apart = []
+    for level, side in zip(levels, sides, strict=True):
+        missing = [level.shape[k] * side - field.shape[k] for k in (4, 3, 2)]
+        wide = functional.pad(field.float(), [n for m in missing for n in (0, m)], mode="replicate")
+        apart.append(field_distance(side * level.float(), functional.avg_pool3d(wide, side)))
+    return torch.stack(apart).sum()

@@ -58,6 +58,7 @@ class ADRegNet(nn.Module):
     ``compare``, width of convolutions that see both images' features side by side, 0 for none;
     ``correlate``, how many voxels around a place ``Matching`` looks, 0 for none;
     ``offsets``; ``guided``, moving features are read through the coarser field; ``soft_regions``;
+    ``regions_gate`` false, M_l is 1 where no mask is given, whatever the regional map says;
     ``flow_init``, first spread of the heads' weights, None for PyTorch's; ``integrate``, squarings
     of velocities, 0 for displacements; ``dropout`` of whole channels before the heads, in training.
     """
@@ -82,6 +83,7 @@ class ADRegNet(nn.Module):
         offsets: bool = False,
         guided: bool = False,
         soft_regions: bool = False,
+        regions_gate: bool = True,
         flow_init: float | None = None,
         integrate: int = 0,
         dropout: float = 0.0,
@@ -113,6 +115,7 @@ class ADRegNet(nn.Module):
             "correlate": correlate,
             "guided": guided,
             "soft_regions": soft_regions,
+            "regions_gate": regions_gate,
             "flow_init": flow_init,
             "integrate": integrate,
         }
@@ -193,6 +196,11 @@ class ADRegNet(nn.Module):
                 side = self.stem * 2**number
                 seen[number] = attention.looks(tuple(n // side for n in padded))
         return seen
+
+    @property
+    def sides(self) -> tuple[int, ...]:
+        """Width of a voxel of each level in voxels of the image, from coarse to fine."""
+        return tuple(self.stem * 2**number for number in reversed(range(len(self.levels))))
 
     def level(self, number: int) -> Level:
         """The level of that number, 0 the finest."""

@@ -31,6 +31,7 @@ _NETWORK: dict[str, Any] = {
     "offsets": False,
     "guided": False,
     "soft_regions": False,
+    "regions_gate": True,
     "flow_init": None,
     "integrate": 0,
     "dropout": 0.0,
@@ -50,6 +51,7 @@ _AIDS: dict[str, Any] = {
     "offsets": True,
     "guided": True,
     "soft_regions": True,
+    "regions_gate": False,
     "flow_init": 1e-5,
     "integrate": 5,
 }

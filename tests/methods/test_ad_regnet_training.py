@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from regtool.data.readers import open_data
 from regtool.engine.training.run import TrainRequest, train
 from regtool.spatial.compose import compose
 from regtool.spatial.warp import warp
-from regtool_ad_regnet.loss import ADRegNetLoss, displacement_of
+from regtool_ad_regnet.loss import ADRegNetLoss, displacement_of, levels_distance
 from regtool_ad_regnet.network import ADRegNet, Fields
 from regtool_ad_regnet.presets import AD_REGNET
 from regtool_ad_regnet.recipe import recipe
@@ -301,3 +302,28 @@ def test_without_folds_no_landmark_reaches_a_loss(tmp_path):
         spoil(points)
     train(request(tmp_path / "second", str(table), *words))
     assert weights(tmp_path / "first") == weights(tmp_path / "second")
+
+
+def test_known_levels_by_hand():
+    """A field of 3 voxels along x: level voxels of 4 and 2 image voxels, over an image of 6."""
+    field = torch.zeros(1, 3, 6, 6, 6)
+    field[:, 2] = 3.0
+    levels = [torch.zeros(1, 3, 2, 2, 2), torch.zeros(1, 3, 4, 4, 4)]
+    levels[0][:, 2] = 0.75  # 3 voxels of the image
+    levels[1][:, 2] = 0.5  # 1 voxel of the image: 2 are missing
+    found = levels_distance(levels, (4, 2), field)
+    assert float(found) == pytest.approx(0.1 + math.sqrt(4 + 0.01), abs=1e-5)
+
+
+def test_regions_gate():
+    """The regional map, the largest value of which is 1, holds levels back unless that is off."""
+    torch.manual_seed(0)
+    sizes: dict[str, Any] = {"heads": 2, "gate": 4, "patch": 4, "window": 2, "cap": 8}
+    bound = ADRegNet((4, 8), **sizes).eval()
+    free = ADRegNet((4, 8), **sizes, regions_gate=False).eval()
+    free.load_state_dict(bound.state_dict())
+    f, m = torch.rand(2, 1, 1, 8, 8, 8)
+    with torch.no_grad():
+        held, own = (network(f, m).answers[1] for network in (bound, free))
+    torch.testing.assert_close(held.weight, own.weight * own.importance)
+    assert held.importance.min() < 1 == own.importance.max()
