@@ -20,6 +20,9 @@ FAST = ("-m", "optimise", "--set", "iterations=30,20")
 QUICK = ("-m", "optimise", "--set", "iterations=3,2")
 """A registration that takes no time and is no good."""
 
+RECORD = "out_regtool.json"
+"""The record of a registration with ``-o out_``."""
+
 
 @dataclass(frozen=True)
 class Case:
@@ -45,3 +48,15 @@ def small_pair(folder: Path) -> dict[str, Path]:
     """A 2-D pair of 32 by 28 pixels in ``folder``, for tests of everything but accuracy."""
     grid = make_grid("identity", (32, 28), (2.0, 2.0))
     return write_pair(folder, grid, grid, transform(2, (1.0, -1.0)), 1.5)
+
+
+def outputs(folder: Path, prefix: str = "out_") -> list[str]:
+    """What a run left in a folder: final files, and temporary ones."""
+    return sorted(p.name for p in folder.iterdir() if p.name.startswith((prefix, ".regtool")))
+
+
+def one_line(err: str) -> None:
+    """Fail unless an error was told in one line."""
+    assert err.startswith("regtool: error: ")
+    assert len(err.splitlines()) == 1
+    assert "Traceback" not in err
