@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from regtool.paths import holds_bytes
+from regtool.plain import plain
 
 
 def print_json(data: Any) -> None:
     """Print plain data as indented JSON; sets become sorted lists, NaN and infinity null."""
-    plain = _plain(data)
-    text = json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False)
+    values = plain(data)
+    text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False)
     try:
         if holds_bytes(text):
             raise UnicodeError
         print(text)
     except UnicodeError:  # or a terminal of another alphabet
-        print(json.dumps(plain, indent=2, allow_nan=False))
+        print(json.dumps(values, indent=2, allow_nan=False))
 
 
 def print_table(rows: Sequence[Sequence[str]], header: Sequence[str] = (), indent: int = 0) -> None:
@@ -80,17 +80,3 @@ def _print_folded(rows: Sequence[Sequence[str]], header: Sequence[str], indent: 
         # Text, not str: rich would take "[…]" in a cell for markup and swallow it.
         table.add_row(*map(Text, row))
     Console(highlight=False).print(Padding(table, (0, 0, 0, indent)))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    if isinstance(value, (set, frozenset)):
-        return [_plain(item) for item in sorted(value)]
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, Iterable):
-        return [_plain(item) for item in value]
-    return str(value)

@@ -136,7 +136,7 @@ def find_lungs(values: NDArray[Any], grid: Grid, name: str = "image") -> NDArray
     """
     import SimpleITK as sitk
 
-    from regtool.imaging.reading import sitk_image
+    from regtool.imaging.itk import sitk_image
 
     air = sitk_image((values < AIR_HU).astype(np.uint8), grid)
     parts = sitk.GetArrayFromImage(sitk.ConnectedComponent(air))

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from regtool.engine.request import Inputs, Request
 from regtool.errors import GeometryError, InputError
+from regtool.imaging.destination import checked_prefix
 from regtool.imaging.resample import resample
 from regtool.imaging.transforms import Matrix, Transform
-from regtool.imaging.writing import Outputs, checked_prefix
+from regtool.imaging.writing import Outputs
 from regtool.paths import is_file
 from regtool.prepare.pair import Prepared
 from regtool.record import MAPS, SCHEMA, SUFFIX, describe_image, read_record, software
@@ -27,7 +28,7 @@ from regtool.spatial.invert import invert
 if TYPE_CHECKING:
     from regtool.engine.extras import Extras
     from regtool.engine.registrar import Registrar
-    from regtool.engine.task import Registration
+    from regtool.engine.registration import Registration
 
 WARPED, FIELD, AFFINE = "Warped.nii.gz", "1Warp.nii.gz", "0GenericAffine.mat"
 INVERSE, INVERSE_WARPED = "1InverseWarp.nii.gz", "InverseWarped.nii.gz"

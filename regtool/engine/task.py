@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from dataclasses import field as default
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -21,93 +14,23 @@ from regtool.engine.chain import read_chain
 from regtool.engine.extras import Extras
 from regtool.engine.refine import refine
 from regtool.engine.registrar import Registrar, load_registrar
-from regtool.engine.request import (
-    Inputs,
-    Request,
-    read_inputs,
-    refuse_ignored,
-    slice_axis,
-)
+from regtool.engine.registration import Clock, Registration, Task
+from regtool.engine.request import Inputs, Request, read_inputs, refuse_ignored, slice_axis
 from regtool.engine.results import Plan, invert_field, inverted, write_results
 from regtool.errors import GeometryError, PluginError, WorseError
 from regtool.imaging.initial import check_overlap, initial_transform
 from regtool.imaging.resample import resample
 from regtool.imaging.transforms import Transform
-from regtool.imaging.writing import Outputs
 from regtool.plugins import discovery
 from regtool.plugins.exchange import Prediction
 from regtool.prepare.chain import chain_displacement
 from regtool.prepare.pair import Prepared, prepare_pair
 from regtool.spatial.grid import Matrix
 
-log = logging.getLogger("regtool.engine")
-
 _NOISE = 3e-3
 """A loss of local NCC up to this is interpolation, not a failed registration."""
 
 Report = Callable[[str, int, int], None]
-
-
-@dataclass
-class Registration:
-    """The result of one registration; arrays are on the fixed grid.
-
-    ``field`` (*S, ndim): LPS mm, components (x, y, z); ``affine``: homogeneous world matrix. The
-    moving image is read at ``affine(x + field(x))``. ``inverse`` undoes ``field`` alone.
-    ``outputs`` are the files written, by role; ``record`` is what the JSON record holds.
-    """
-
-    warped: NDArray[Any]
-    field: NDArray[np.float32]
-    affine: Matrix
-    inverse: NDArray[np.float32] | None
-    warped_labels: NDArray[Any] | None
-    record: dict[str, Any]
-    outputs: dict[str, Path] = default(default_factory=dict)
-
-
-class Clock:
-    """Seconds spent in each part, for the record."""
-
-    def __init__(self, wall: bool = True) -> None:
-        self.seconds: dict[str, float] = {}
-        self.started = time.perf_counter() if wall else None
-
-    @contextlib.contextmanager
-    def __call__(self, part: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self.seconds[part] = time.perf_counter() - start
-
-    def total(self) -> float:
-        """Seconds since the start, or of all parts where pairs take turns."""
-        if self.started is None:
-            return sum(self.seconds.values())
-        return time.perf_counter() - self.started
-
-
-@dataclass
-class Task:
-    """A registration whose files are read and whose outputs are free."""
-
-    request: Request
-    inputs: Inputs
-    slices: int | None
-    plan: Plan
-    outputs: Outputs | None
-    clock: Clock
-    label: str = ""
-    warnings: list[str] = default(default_factory=list)
-
-    @property
-    def ndim(self) -> int:
-        """Dimensions that the method has to have."""
-        return self.inputs.fixed.ndim if self.slices is None else 2
-
-    def warn(self, sentence: str) -> None:
-        """Say it, and note it in the record."""
-        self.warnings.append(sentence)
-        log.warning("%s%s", self.label, sentence)
 
 
 def open_task(request: Request, label: str = "", wall: bool = True) -> Task:

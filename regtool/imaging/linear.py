@@ -9,7 +9,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from regtool.errors import GeometryError
-from regtool.imaging.reading import sitk_image
+from regtool.imaging.itk import sitk_image
 from regtool.imaging.transforms import matrix_of
 from regtool.imaging.volume import Volume
 from regtool.spatial.grid import Grid

@@ -13,8 +13,8 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from regtool.errors import UsageError
+from regtool.imaging.itk import sitk_image
 from regtool.imaging.nifti import LPS_RAS
-from regtool.imaging.reading import sitk_image
 from regtool.imaging.volume import Kind, Volume
 from regtool.spatial.grid import Grid
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from regtool.errors import GeometryError
-from regtool.imaging.reading import sitk_image
+from regtool.imaging.itk import sitk_image
 from regtool.imaging.sampling import read_at
 from regtool.imaging.transforms import Transform, to_sitk_transform
 from regtool.imaging.volume import Volume

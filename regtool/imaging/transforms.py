@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from regtool.errors import GeometryError, InputError
 from regtool.imaging.apart import read_apart
+from regtool.imaging.itk import grid_of, sitk_image
 from regtool.imaging.linear_files import read_linear
 from regtool.imaging.nifti import check_grid
 from regtool.imaging.nifti_write import header_for, write_nifti
-from regtool.imaging.reading import check_file, grid_of, read_image, sitk_image
+from regtool.imaging.reading import check_file, read_image
 from regtool.spatial.grid import Grid
 
 Matrix = NDArray[np.float64]

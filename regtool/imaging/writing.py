@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import math
 import os
 import shutil
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
@@ -19,15 +18,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regtool.errors import Interrupted, OutputError, UsageError
+from regtool.imaging.destination import (
+    check_folder,
+    check_name,
+    checked_prefix,
+    output_errors,
+    same_file,
+)
 from regtool.imaging.leftovers import flush, is_left_over, make_temporary, note, turn
 from regtool.imaging.nifti_write import check_suffix, write_image
 from regtool.imaging.transforms import write_affine, write_composite, write_field
 from regtool.imaging.volume import Kind, Volume
-from regtool.paths import exists, expanded, holds_bytes, is_dir
+from regtool.paths import expanded, holds_bytes, is_dir
+from regtool.plain import plain
 from regtool.spatial.grid import Grid
 
 RECORD = "regtool.json"
-_FILE_SUFFIXES = (".nii", ".nii.gz", ".mha", ".nrrd", ".mat", ".h5", ".json", ".csv", ".gz")
 
 
 class Outputs:
@@ -155,30 +161,30 @@ class Outputs:
 
     def record(self, content: Mapping[str, Any]) -> None:
         """Write the JSON record, which is renamed into place last."""
-        plain = _plain(content)
-        text = json.dumps(plain, indent=2, allow_nan=False, ensure_ascii=False)
+        values = plain(content)
+        text = json.dumps(values, indent=2, allow_nan=False, ensure_ascii=False)
         if holds_bytes(text):
-            text = json.dumps(plain, indent=2, allow_nan=False)
+            text = json.dumps(values, indent=2, allow_nan=False)
         self.text(self._record_name, text + "\n")
 
     def digests(self) -> dict[str, str]:
         """sha256 of every output written so far, by name."""
         result = {}
         for name, path in self._written.items():
-            with _output_errors(self._paths[name]), path.open("rb") as stream:
+            with output_errors(self._paths[name]), path.open("rb") as stream:
                 result[name] = hashlib.file_digest(stream, "sha256").hexdigest()
         return result
 
     def _write(self, name: str, writer: Callable[[Path], Any]) -> None:
         temporary = self.file(name)
-        with _output_errors(self._paths[name]):
+        with output_errors(self._paths[name]):
             writer(temporary)
 
     def _check(self, path: Path) -> None:
         for given in self._inputs:
-            if _same_file(path, given):
+            if same_file(path, given):
                 raise UsageError(f"{path}: is an input as well as an output; choose another name")
-        _check_name(path)
+        check_name(path)
         if is_dir(path):
             raise OutputError(f"{path}: is a folder; an output file of this name is to be written")
         self._check_free(path)
@@ -191,7 +197,7 @@ class Outputs:
     def _folder(self, folder: Path) -> Path:
         """The hidden temporary folder inside ``folder``, made on first use."""
         if folder not in self._folders:
-            with _output_errors(folder):
+            with output_errors(folder):
                 missing = [p for p in (folder, *folder.parents) if not p.exists()]
                 folder.mkdir(parents=True, exist_ok=True)
                 self._made += missing
@@ -201,15 +207,15 @@ class Outputs:
     def _commit(self) -> None:
         order = sorted(self._written, key=lambda name: name == self._record_name)
         for name in order:
-            with _output_errors(self._paths[name]):
+            with output_errors(self._paths[name]):
                 flush(self._written[name])
         for temporary in self._folders.values():
             inside = [path.name for path in self._written.values() if path.parent == temporary]
-            with _output_errors(temporary):
+            with output_errors(temporary):
                 note(temporary, inside)
         with contextlib.ExitStack() as held:
             for folder in sorted(self._folders):  # one order, or two processes wait for each other
-                with _output_errors(folder):
+                with output_errors(folder):
                     held.enter_context(turn(folder))
             self._place(order)
 
@@ -220,11 +226,11 @@ class Outputs:
         try:
             self._remove_old()
             for name in order:
-                with _output_errors(self._paths[name]):
+                with output_errors(self._paths[name]):
                     placed.append(self._paths[name])
                     self._written[name].replace(self._paths[name])
             for folder in self._folders:
-                with _output_errors(folder):
+                with output_errors(folder):
                     flush(folder)
         except BaseException:
             for name, path in zip(order, placed, strict=False):
@@ -240,7 +246,7 @@ class Outputs:
         if self._prefix:
             old += [Path(self._prefix + n) for n in self._optional if n not in self._written]
         for path in old:
-            with _output_errors(path):
+            with output_errors(path):
                 path.unlink(missing_ok=True)
 
     def _clean(self, keep_folders: bool = False) -> None:
@@ -263,76 +269,5 @@ class Outputs:
             self._old_handler = signal.signal(signal.SIGTERM, _terminated)
 
 
-def checked_prefix(prefix: str | Path) -> str:
-    """A prefix with ~ expanded; an existing folder stands for files inside it.
-
-    Raises UsageError when it ends like a file name.
-    """
-    text = os.path.expanduser(os.fspath(prefix))  # noqa: PTH111 - Path drops a final slash
-    for suffix in sorted(_FILE_SUFFIXES, key=len, reverse=True):
-        if text.lower().endswith(suffix):
-            raise UsageError(
-                f"{prefix}: an output prefix, not a file name, is needed; "
-                f"try {text[: -len(suffix)]}_ (files are named PREFIXWarped.nii.gz and so on)"
-            )
-    return text + os.sep if text and not text.endswith(os.sep) and is_dir(text) else text
-
-
-def check_folder(folder: Path) -> None:
-    """Raise OutputError unless the folder is writable, or can be made."""
-    existing = next(p for p in (folder, *folder.absolute().parents) if exists(p))
-    if not is_dir(existing):
-        raise OutputError(f"{existing}: is not a folder; outputs cannot be written there")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise OutputError(f"{existing}: no permission to write in this folder")
-
-
-def _check_name(path: Path) -> None:
-    """Raise OutputError for a name that no file can have."""
-    if "\0" in str(path):
-        raise OutputError(f"{str(path)!r}: no name of a file")
-    try:
-        path.lstat()
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
-        return  # what is said of the folder is clearer
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from None
-
-
-def _same_file(one: Path, other: Path) -> bool:
-    try:
-        return one.samefile(other)
-    except (OSError, ValueError):
-        return one.absolute() == other.absolute()
-
-
-@contextlib.contextmanager
-def _output_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
-    except RuntimeError as error:  # SimpleITK
-        last = str(error).strip().splitlines()[-1].strip()
-        raise OutputError(f"{path}: cannot be written: {last}") from error
-
-
 def _terminated(number: int, frame: FrameType | None) -> None:
     raise Interrupted("stopped by SIGTERM; no output was written")
-
-
-def _plain(value: Any) -> Any:
-    """JSON values only: paths as text, numpy as Python, NaN and infinity as null."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(item) for item in value]
-    if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
-    if isinstance(value, np.generic):
-        return _plain(value.item())
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if value is None or isinstance(value, str | int | bool):
-        return value
-    return str(value)

@@ -79,7 +79,7 @@ def _bias_corrected(array: Array, volume: Volume, step: BiasField) -> Array:
     """N4 (Tustison et al., IEEE TMI 2010) estimated on a coarser image, applied to the full one."""
     import SimpleITK as sitk
 
-    from regtool.imaging.reading import sitk_image
+    from regtool.imaging.itk import sitk_image
 
     image = sitk_image(np.maximum(array, 0), volume.grid)
     factors = [min(step.shrink, max(1, n // 8)) for n in volume.grid.size]

@@ -9,7 +9,7 @@ import pytest
 import SimpleITK as sitk
 from registration_cases import make_grid
 
-from regtool.imaging.reading import grid_of
+from regtool.imaging.itk import grid_of
 from regtool.report.planes import letters_of, planes
 from regtool.spatial.grid import Grid
 

@@ -20,7 +20,8 @@ from regtool.engine.cohort.ranks import Ranks
 from regtool.engine.device import limited_threads
 from regtool.engine.request import Request
 from regtool.errors import UsageError
-from regtool.imaging.writing import Outputs, check_folder
+from regtool.imaging.destination import check_folder
+from regtool.imaging.writing import Outputs
 from regtool.paths import expanded
 from regtool.plugins import discovery
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
@@ -20,9 +18,6 @@ from regtool.spatial.warp import pull_displaced, sample
 
 _FLAT = 1e-3
 """Products of window variances (sums) below this count as flat: noise does not pull there."""
-
-Gradient = Callable[[Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor]]
-"""From fixed and warped channels (B, C, *S) and weights: losses (B,), gradient to the warped."""
 
 
 class Objective:

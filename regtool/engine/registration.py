@@ -1,0 +1,86 @@
+"""A registration under way, and its result."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from dataclasses import field as default
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regtool.engine.request import Inputs, Request
+from regtool.imaging.writing import Outputs
+from regtool.spatial.grid import Matrix
+
+if TYPE_CHECKING:
+    from regtool.engine.results import Plan
+
+log = logging.getLogger("regtool.engine")
+
+
+@dataclass
+class Registration:
+    """The result of one registration; arrays are on the fixed grid.
+
+    ``field`` (*S, ndim): LPS mm, components (x, y, z); ``affine``: homogeneous world matrix. The
+    moving image is read at ``affine(x + field(x))``. ``inverse`` undoes ``field`` alone.
+    ``outputs`` are the files written, by role; ``record`` is what the JSON record holds.
+    """
+
+    warped: NDArray[Any]
+    field: NDArray[np.float32]
+    affine: Matrix
+    inverse: NDArray[np.float32] | None
+    warped_labels: NDArray[Any] | None
+    record: dict[str, Any]
+    outputs: dict[str, Path] = default(default_factory=dict)
+
+
+class Clock:
+    """Seconds spent in each part, for the record."""
+
+    def __init__(self, wall: bool = True) -> None:
+        self.seconds: dict[str, float] = {}
+        self.started = time.perf_counter() if wall else None
+
+    @contextlib.contextmanager
+    def __call__(self, part: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[part] = time.perf_counter() - start
+
+    def total(self) -> float:
+        """Seconds since the start, or of all parts where pairs take turns."""
+        if self.started is None:
+            return sum(self.seconds.values())
+        return time.perf_counter() - self.started
+
+
+@dataclass
+class Task:
+    """A registration whose files are read and whose outputs are free."""
+
+    request: Request
+    inputs: Inputs
+    slices: int | None
+    plan: Plan
+    outputs: Outputs | None
+    clock: Clock
+    label: str = ""
+    warnings: list[str] = default(default_factory=list)
+
+    @property
+    def ndim(self) -> int:
+        """Dimensions that the method has to have."""
+        return self.inputs.fixed.ndim if self.slices is None else 2
+
+    def warn(self, sentence: str) -> None:
+        """Say it, and note it in the record."""
+        self.warnings.append(sentence)
+        log.warning("%s%s", self.label, sentence)

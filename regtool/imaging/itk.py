@@ -1,0 +1,35 @@
+"""Between SimpleITK's images and arrays on grids."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from regtool.errors import GeometryError
+from regtool.spatial.grid import Grid
+
+
+def grid_of(image: sitk.Image) -> Grid:
+    """The spatial grid of a SimpleITK image; of a 4-D image its first three axes."""
+    n = min(image.GetDimension(), 3)
+    direction = np.asarray(image.GetDirection()).reshape(image.GetDimension(), -1)[:n, :n]
+    if abs(np.linalg.det(direction)) < 0.99:
+        raise GeometryError("a 4-D image whose time axis is mixed with space is not supported")
+    return Grid(
+        tuple(image.GetSize()[:n]), tuple(image.GetSpacing()[:n]),
+        tuple(float(v) for v in direction.ravel()), tuple(image.GetOrigin()[:n]),
+    )  # fmt: skip
+
+
+def sitk_image(array: NDArray[Any], grid: Grid, *, vector: bool = False) -> sitk.Image:
+    """A SimpleITK image of an array (*grid.shape[, C]) on a grid (values copied)."""
+    if array.dtype == np.bool_:
+        array = array.astype(np.uint8)
+    image = sitk.GetImageFromArray(array, isVector=vector)
+    image.SetSpacing(grid.spacing)
+    image.SetOrigin(grid.origin)
+    image.SetDirection(grid.direction)
+    return image
