@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from regtool.engine.device import choose_device, choose_precision, computing
 from regtool.errors import Interrupted, PluginError
+from regtool.nn.convolution import hasten_convolutions
 from regtool.plugins import discovery
 from regtool.plugins.description import Method
 from regtool.plugins.exchange import Context, Extra, Pair, Prediction
@@ -137,6 +138,7 @@ def load_registrar(
         raise PluginError(f"method '{name}': its model is no torch.nn.Module")
     found.load_into(module)
     module = module.to(where).eval().requires_grad_(False)
+    hasten_convolutions(module)
     entry = discovery.find(name)
     return Registrar(
         method, entry.owner, ndim, module, options, found, as_preparation(found.config),
