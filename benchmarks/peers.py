@@ -6,7 +6,8 @@
 
 All start from the same affine (OASIS: ``-m affine``; ACDC: none), see the same intensities and the
 same number of threads, one after the other. ``NAME@N`` measures a slow tool on the first N pairs
-only; ``NAME+N`` refines a method by N steps. ``--spacing`` resamples both images first, as tools
+only; ``NAME+N`` refines a method by N steps. ``--invert`` turns dark to bright in the moving image,
+as of another contrast. ``--spacing`` resamples both images first, as tools
 want them that cannot work on thick slices; Dice is always of labels warped (nearest neighbour)
 onto the original fixed grid, mean over the structures that both images have. Seconds are those of
 the deformable step. The first method is the one that others are compared with: paired Wilcoxon
@@ -108,6 +109,12 @@ def at_spacing(volume: Volume, spacing: list[float] | None) -> Volume:
     return Volume(resample(volume, grid), grid)
 
 
+def inverted(volume: Volume) -> Volume:
+    """Bright for dark within the object; what is 0 around it stays 0."""
+    x = volume.array.astype(np.float32)
+    return Volume(np.where(x > 0, np.percentile(x, 99.9) - x, 0).clip(0), volume.grid)
+
+
 def registered(
     name: str, fixed: Volume, moving: Volume, initial: Path | None, given: argparse.Namespace
 ) -> tuple[np.ndarray, np.ndarray, float]:
@@ -152,6 +159,8 @@ def measure(name: str, pair: Files, initial: Path | None, given: argparse.Namesp
     """Register one pair by one method; its row."""
     fixed, moving = (read_image(p) for p in (pair.fixed, pair.moving))
     labels = read_labels(pair.fixed_labels), read_labels(pair.moving_labels)
+    if given.invert:
+        moving = inverted(moving)
     f, m = at_spacing(fixed, given.spacing), at_spacing(moving, given.spacing)
     field, affine, seconds = registered(name, f, m, initial, given)
     grid = labels[0].grid
@@ -181,6 +190,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int)
     parser.add_argument("--split", default="val", help="ACDC's split")
     parser.add_argument("--validation", action="store_true", help="OASIS pairs for choosing")
+    parser.add_argument("--invert", action="store_true", help="the moving image's intensities")
     parser.add_argument("--slices", choices=("x", "y", "z"))
     parser.add_argument("--spacing", type=float, nargs="+", metavar="MM")
     parser.add_argument("--threads", type=int, default=2)

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from regtool.data.augment_contrast import biased, synthesised, transferred
+from regtool.data.augment_elastic import stretched
 from regtool.data.draws import symmetric as _symmetric
 from regtool.data.draws import uniform as _uniform
 from regtool.plugins.exchange import Pair, Sample
@@ -25,7 +26,8 @@ class Augment(BaseModel):
     """How training pairs are varied; the defaults change nothing.
 
     Geometry is common to the two images, so the true deformation between them is carried along;
-    intensities are drawn for each image. Ranges are symmetric about no change.
+    only ``elastic`` deforms one of them. Intensities are drawn for each image. Ranges are symmetric
+    about no change.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -45,6 +47,10 @@ class Augment(BaseModel):
     )
     scaling: float = Field(default=0.0, ge=0, lt=1, description="largest |log| of the scale factor")
     translation: float = Field(default=0.0, ge=0, description="largest shift along each axis, mm")
+    elastic: float = Field(
+        default=0.0, ge=0, description="largest smooth deformation of the fixed image, mm"
+    )
+    elastic_probability: float = Field(default=1.0, ge=0, le=1)
     gamma: float = Field(default=0.0, ge=0, description="largest |log| of the exponent")
     contrast: float = Field(
         default=0.0, ge=0, lt=1, description="largest relative change about the mean"
@@ -87,6 +93,8 @@ def augment(pair: Pair, settings: Augment, generator: torch.Generator) -> Pair:
     """
     pair = _flipped(pair, settings, generator)
     pair = _transposed(pair, settings, generator)
+    if settings.elastic:
+        pair = stretched(pair, settings.elastic, settings.elastic_probability, generator)
     if settings.moves:
         pair = _moved(pair, settings, generator)
     return Pair(

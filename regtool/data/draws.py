@@ -19,7 +19,7 @@ def symmetric(generator: torch.Generator, bound: float, *shape: int) -> Tensor:
     return (uniform(generator, *shape) * 2 - 1) * bound
 
 
-def smooth_field(generator: torch.Generator, shape: Sequence[int], cells: int) -> Tensor:
+def smooth_field(generator: torch.Generator, shape: Sequence[int], cells: float) -> Tensor:
     """A smooth random map (*shape) within [-1, 1]: about ``cells`` hills along the longest axis.
 
     Uniform numbers at coarse points, interpolated linearly; 2-D or 3-D.
