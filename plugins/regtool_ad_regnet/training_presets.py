@@ -106,7 +106,8 @@ LUNG_TRAINING: dict[str, Any] = {
 }
 """Synthetic breaths: their fields are known; local correlation beside them forgives that lungs grow
 denser as they lose air. Smooth deformations of the fixed image make motions of no family, so that
-the weights do not learn two families by heart. Without ``known_field`` and ``fields`` it trains on real breaths."""
+the weights do not learn two families by heart. Without ``known_field`` and ``fields`` it trains on
+real breaths."""
 
 TRIAL_TRAINING: dict[str, Any] = {
     **LUNG_TRAINING,
