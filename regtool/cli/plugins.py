@@ -117,4 +117,6 @@ def new_plugin(
         log.warning("a method '%s' is installed already: the two would clash", name)
     folder = skeleton.create(name, output)
     print(folder)
-    log.info("next: pip install -e %s && regtool methods %s && pytest %s", folder, name, folder)
+    log.info(
+        "next: pip install -e '%s[test]' && regtool methods %s && pytest %s", folder, name, folder
+    )

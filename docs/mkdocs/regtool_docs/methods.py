@@ -40,8 +40,10 @@ def described() -> tuple[Facts, ...]:
 
 
 def _json(name: str) -> Facts:
+    from regtool.cli import messages
     from regtool.cli.methods import methods
 
+    messages.install()  # as the program does before any command
     out = StringIO()
     with redirect_stdout(out):
         methods(name, as_json=True)
