@@ -128,5 +128,5 @@ def read_state(path: str | Path) -> tuple[Tensor, dict[str, Any]]:
     try:
         with safe_open(expanded(path), framework="pt") as file:
             return file.get_tensor("state"), json.loads((file.metadata() or {})["facts"])
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
+    except (OSError, SafetensorError, KeyError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not a state to go on from ({error})") from error

@@ -16,6 +16,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -106,6 +108,10 @@ class Campaign:
             known["inputs"] = (known["inputs"] + fault["inputs"])[:3]
             if "traceback" in fault:
                 known.setdefault("traceback", fault["traceback"])
+        self.save()
+
+    def save(self) -> None:
+        """Write the counts; the file is whole at any time."""
         temporary = self.path.with_suffix(".tmp")
         temporary.write_text(json.dumps(self.state, indent=1))
         temporary.replace(self.path)
@@ -116,6 +122,7 @@ class Campaign:
             name: {
                 "tried": e["tried"], "ok": e["ok"], "refused": e["refused"],
                 "faults": {s: f["count"] for s, f in e["faults"].items()},
+                "mended": {s: f["count"] for s, f in e.get("mended", {}).items()},
                 "inputs_per_second": round(e["tried"] / e["seconds"], 1) if e["seconds"] else None,
                 "inputs_per_cpu_second": round(e["tried"] / e["cpu"], 1) if e["cpu"] else None,
                 "slowest_seconds": round(e["slowest"], 3),
@@ -155,6 +162,31 @@ def run(campaign: Campaign, wanted: dict[str, int], seconds: float, quiet: bool)
                 print(f"{name}: {progress}, {kinds} kinds of fault", file=sys.stderr)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def retry(campaign: Campaign) -> None:
+    """Try the kept inputs of every fault again; kinds of fault that are gone count as mended."""
+    prepare()
+    targets, folder = all_targets(), place()
+    try:
+        seeds, worker = make_seeds(folder / "seeds"), folder / "worker"
+        worker.mkdir()
+        for name, entry in campaign.state["targets"].items():
+            for signature, fault in list(entry["faults"].items()):
+                again: set[str] = set()
+                for kept in fault["inputs"]:
+                    data = bytes.fromhex(kept["data"])
+                    target = replace(targets[name], make=partial(_same, data), strategy=None)
+                    again |= set(run_block(target, seeds, 0, 0, 1, worker).faults)
+                if not again:
+                    entry.setdefault("mended", {})[signature] = entry["faults"].pop(signature)
+        campaign.save()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _same(data: bytes, rng: Random, seeds: Any) -> bytes:
+    return data
 
 
 def _tell_broken(worker: Path) -> None:
@@ -202,6 +234,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=float("inf"), help="end after so many")
     parser.add_argument("--replay", nargs=2, metavar=("TARGET", "NUMBER|FILE"))
     parser.add_argument("--faults", action="store_true", help="print the state's tracebacks only")
+    parser.add_argument("--retry", action="store_true", help="try the kept inputs of faults again")
     parser.add_argument("-q", "--quiet", action="store_true")
     given = parser.parse_args(arguments)
     targets = all_targets()
@@ -222,7 +255,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     wanted = shares(chosen, given.inputs)
     if given.counts is not None:
         wanted = json.loads(given.counts.read_text())
-    run(campaign, wanted, given.seconds, given.quiet)
+    if given.retry:
+        retry(campaign)
+    else:
+        run(campaign, wanted, given.seconds, given.quiet)
     summary = campaign.summary()
     print(json.dumps(summary, indent=2))
     return int(summary["total"]["faults"] > 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import zlib
@@ -24,6 +25,7 @@ from regtool.data.loading import load_image, load_labels, load_points
 from regtool.data.raw import read_raw
 from regtool.data.readers import open_data
 from regtool.data.voxel_points import read_voxels
+from regtool.plugins import readers
 
 SPECS = (
     "pairs.csv", "pairs:pairs.csv", "phantom:heart2d?n=1&size=16", "phantom:brain?seed=3&n=2",
@@ -58,6 +60,9 @@ PICKLES = tuple(f"ixi/{n}.pkl" for n in ("Train/subject_1", "Train/subject_2", "
                                          "Test/subject_4", "atlas"))  # fmt: skip
 PEOPLE = tuple(f"oasis/{n}/{f}.nii" for n in ("1000", "1017", "1002") for f in ("t1", "labels"))
 POINTS = tuple(f"dirlab/Case1_300_T{phase}_xyz.txt" for phase in ("00", "50"))
+
+
+readers.names = functools.cache(readers.names)  # reading the metadata of all that is installed
 
 
 def _at(*names: str) -> tuple[str, ...]:

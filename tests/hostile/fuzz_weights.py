@@ -7,15 +7,22 @@ import shutil
 import zlib
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
+from typing import Any
 
 from fuzz_mutation import any_value, damaged, tree
 from fuzz_seeds import Seeds
 from fuzz_target import Target
 
+from regtool.diffusion.noise import NoiseSource
+from regtool.diffusion.sampling import sample
+from regtool.diffusion.schedule import NoiseSchedule
 from regtool.engine.registrar import load_registrar
+from regtool.engine.sampling.state import resume
 from regtool.engine.training.loop import read_checkpoint
 from regtool.engine.training.settings import apply_overrides, loop_settings, read_settings
 from regtool.plugins import discovery
+from regtool.plugins.sampling_options import SamplingOptions
 from regtool.weights import resolve, stock
 from regtool.weights.files import read_config, read_header
 from regtool.weights.state import load_state
@@ -96,9 +103,43 @@ def _read_settings(path: Path, data: bytes) -> None:
     apply_overrides(settings.preset, ["steps=3"])
 
 
+FACTS = {"schema": 1, "sampler": "ddim", "steps": 5, "eta": 0.0, "clamp": 6.0, "levels": 20,
+         "number": 2, "begin": 19, "seed": 3, "pair": "00"}  # fmt: skip
+SHAPE = (1, 2, 4, 3)
+
+
+def _saved(facts: str) -> bytes:
+    import torch
+    from safetensors.torch import save
+
+    return save({"state": torch.linspace(-2, 2, 24).reshape(SHAPE)}, {"facts": facts})
+
+
+def _state(rng: Random, seeds: Seeds) -> bytes:
+    """A sampling that was stopped: the facts in its header, or any byte."""
+    if rng.random() < 0.6:
+        return _saved(tree(rng, FACTS).decode("utf-8", "replace"))
+    return _packed(rng, _saved(json.dumps(FACTS)))
+
+
+def _read_state(path: Path, data: bytes) -> None:
+    """Go on with it, as ``--set resume=`` does."""
+    import torch
+
+    image = SimpleNamespace(image=torch.zeros(1, 1, 4, 3))
+    pair: Any = SimpleNamespace(fixed=image, moving=image)
+    found = resume(str(path), SamplingOptions(), SHAPE, 20, pair)
+    schedule = NoiseSchedule(steps=20)
+    if found.saved.number < len(found.settings.levels(schedule, found.saved.begin)):
+        noise = NoiseSource(found.seed, (0,))
+        done = sample(lambda x, t: 0.1 * x, schedule, found.saved, found.settings, noise)
+        assert done.answer.shape == SHAPE
+
+
 TARGETS = (
     Target("config.json", _config, _read_config, "in.json", 4, SOUND),
     Target("safetensors", _safetensors, _read_safetensors, "in.safetensors", 5, SOUND),
+    Target("sampling state", _state, _read_state, "in.safetensors", 5),
     Target("checkpoint", _checkpoint, _read_checkpoint, "in.safetensors", 14),
     Target("settings.json", _settings, _read_settings, "settings.json", 14),
 )

@@ -19,7 +19,7 @@ COUNTS = {
     "settings.json": 150, "--set": 150, "--set of train": 150, "-t": 100, "--data": 25, "names": 30,
     "other options": 15, "command line": 10, "Hub answers": 30, "listing of Learn2Reg": 30,
     "side files of data sets": 40, "voxel landmarks": 100, "raw volume": 100, "pickled volumes": 40,
-    "thorax": 5, "outputs of a record": 20,
+    "thorax": 5, "outputs of a record": 20, "sampling state": 40,
 }  # fmt: skip
 """Inputs of each target, by what they cost."""
 

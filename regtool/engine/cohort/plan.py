@@ -44,7 +44,7 @@ def shard(items: Sequence[Item], which: str | None) -> list[Item]:
     """
     if which is None:
         return list(items)
-    found = re.fullmatch(r"(\d+)/(\d+)", which)
+    found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", which)
     index, count = (int(n) for n in found.groups()) if found else (0, 0)
     if not 1 <= index <= count:
         raise UsageError(f"--shard {which}: write i/n with i from 1 to n, as in 1/8 … 8/8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -73,10 +74,10 @@ def parse_frames(text: str | None) -> tuple[int, int] | None:
     """``FIRST:LAST`` as two frame numbers; raises UsageError for anything else."""
     if text is None:
         return None
-    first, colon, last = text.partition(":")
-    if not (colon and first.strip().isdecimal() and last.strip().isdecimal()):
+    found = re.fullmatch(r"\s*(\d{1,9})\s*:\s*(\d{1,9})\s*", text)
+    if found is None:
         raise UsageError(f"--frame-range {text}: write FIRST:LAST, two frames counted from 0")
-    return int(first), int(last)
+    return int(found[1]), int(found[2])
 
 
 def _read(path: str | Path) -> Volume:

@@ -26,7 +26,7 @@ from regtool.diffusion.scale import FieldScale
 from regtool.diffusion.schedule import NoiseSchedule
 from regtool.engine.sampling.state import resume, settings_of, state_extra
 from regtool.engine.sampling.steering import steering_of, unused_masks
-from regtool.errors import UsageError
+from regtool.errors import InputError, UsageError
 from regtool.plugins.exchange import Context, Extra, Pair, Prediction
 from regtool.plugins.sampling_options import SamplingOptions
 
@@ -77,6 +77,10 @@ class _Run:
         start, settings, seed, warnings = self._start()
         begin = start.begin if isinstance(start, Saved) else getattr(start, "t", None)
         path = self._levels(settings, begin)
+        if isinstance(start, Saved) and start.number >= len(path):
+            raise InputError(
+                f"{options.resume}: step {start.number}, but its settings have {len(path)} steps"
+            )
         steering = steering_of(options, self.pair, self.field, self.schedule)
         done: list[tuple[Sampled, Watch]] = []
         for member in range(options.samples):

@@ -57,11 +57,19 @@ def resume(
     """
     tensor, facts = read_state(path)
     try:
-        kept: dict[str, Any] = {name: facts[name] for name in _KEPT}
-        saved = Saved(tensor.float(), int(facts["number"]), int(facts["begin"]))
-        seed, known, schema = int(facts["seed"]), int(facts["levels"]), facts["schema"]
+        # Somebody may have written anything there.
+        checked = SamplingOptions(**{name: facts[name] for name in _KEPT})
+        kept: dict[str, Any] = {name: getattr(checked, name) for name in _KEPT}
+        names = ("number", "begin", "seed", "levels")
+        number, begin, seed, known = (_whole(facts, name) for name in names)
+        saved, schema = Saved(tensor.float(), number, begin), facts["schema"]
+        if not number <= begin + 1 <= known:
+            raise ValueError(f"step {number} from level {begin} of {known}")
+        if not saved.state.isfinite().all():
+            raise ValueError("values that are not finite")
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: not a state of a sampling ({error})") from error
+        why = str(error).partition("\n")[0]
+        raise InputError(f"{path}: not a state of a sampling ({why})") from error
     if schema != SCHEMA or known != levels or tuple(tensor.shape) != shape:
         raise InputError(
             f"{path}: a state of shape {tuple(tensor.shape)} on {known} levels (schema {schema}); "
@@ -73,6 +81,13 @@ def resume(
     other = facts.get("pair") != _fingerprint(pair)
     sentence = f"{path}: saved for another pair of images, or for these prepared otherwise"
     return Resumed(saved, Sampling(**kept), seed, (sentence,) if other else ())
+
+
+def _whole(facts: dict[str, Any], name: str) -> int:
+    value = facts[name]
+    if type(value) is not int or not 0 <= value < 2**64:
+        raise ValueError(f"{name} is no whole number")
+    return value
 
 
 def _fingerprint(pair: Pair) -> str:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -223,7 +223,13 @@ def load_store(path: Path, key: str) -> PairStore | None:
         return None
     if metadata.get("format") != CACHE_FORMAT or metadata.get("key") != key:
         return None
-    about = json.loads(metadata["about"])
+    try:
+        return _stored(tensors, json.loads(metadata["about"]))
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):  # damaged
+        return None
+
+
+def _stored(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> PairStore:
     store = PairStore(names=about["names"])
     for number, entry in enumerate(about["items"]):
         sides = [

@@ -26,7 +26,7 @@ def locked(folder: Path) -> Iterator[None]:
         raise OutputError(f"{folder}: a file is in the way; name another folder with -o")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = path.open("w")
+        file = path.open("a")  # a link to some other file leaves that as it is
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written ({error.strerror or error})") from error
     with file:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import logging
+import re
 import sys
 import threading
 import time
@@ -74,7 +75,7 @@ def _complete(row: Mapping[Any, Any]) -> bool:
     return (
         None not in row not in row.values()
         and bool(row.get("stage"))
-        and str(row.get("step")).isdigit()
+        and re.fullmatch(r"\d{1,18}", str(row.get("step"))) is not None
     )
 
 

@@ -212,11 +212,14 @@ def _assign(tree: dict[str, Any], path: list[str], value: Any, key: str) -> None
 def _like(old: Any, value: Any, key: str) -> Any:
     """``value`` with the type of what it replaces. Raises UsageError."""
     if isinstance(old, float) and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise UsageError(f"--set {key}: {value!r:.60} is too large") from None
     if isinstance(old, (list, tuple)) and isinstance(value, (list, tuple)):
         return list(value)
     if old is not None and value is not None and type(old) is not type(value):
-        raise UsageError(f"--set {key}: needs {type(old).__name__} like {old!r}, got {value!r}")
+        raise UsageError(f"--set {key}: needs {type(old).__name__} like {old!r}, got {value!r:.60}")
     return value
 
 

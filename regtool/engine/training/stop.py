@@ -20,11 +20,11 @@ def parse_duration(text: str) -> float:
     Raises UsageError; a bare number is refused because its unit would be a guess.
     """
     text = text.strip().lower()
-    clock = re.fullmatch(r"(\d+):([0-5]?\d):([0-5]?\d)", text)
+    clock = re.fullmatch(r"(\d{1,9}):([0-5]?\d):([0-5]?\d)", text)
     if clock:
         hours, minutes, seconds = (int(g) for g in clock.groups())
         total = float(hours * 3600 + minutes * 60 + seconds)
-    elif re.fullmatch(r"(\d+(\.\d+)?[smhd])+", text):
+    elif re.fullmatch(r"(\d{1,9}(\.\d{1,9})?[smhd])+", text):
         parts = re.findall(r"(\d+(?:\.\d+)?)([smhd])", text)
         total = sum(float(value) * _UNITS[unit] for value, unit in parts)
     else:
