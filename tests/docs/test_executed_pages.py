@@ -42,6 +42,14 @@ def test_your_data(clinic: Reader) -> None:
     assert len(list((clinic.folder / "registered").glob("*_regtool.json"))) == 3
 
 
+def test_a_reader_of_one_s_own(clinic: Reader) -> None:
+    """What the page's reader lists, with the setting that the page gives it."""
+    record = clinic.folder / "by_reader" / "patient01_regtool.json"
+    request = json.loads(record.read_text(encoding="utf-8"))["request"]
+    assert Path(request["fixed"]).parts[-2:] == ("patient01", "ed.nii.gz")
+    assert Path(request["moving"]).parts[-2:] == ("patient01", "es.nii.gz")
+
+
 def test_a_clinic_with_a_missing_file_is_read_without_it(clinic: Reader) -> None:
     image = clinic.folder / "clinic" / "patient02" / "es.nii.gz"
     image.rename(image.with_name("elsewhere.nii.gz"))
