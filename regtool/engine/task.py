@@ -22,6 +22,7 @@ from regtool.imaging.initial import check_overlap, initial_transform
 from regtool.imaging.resample import resample
 from regtool.imaging.transforms import Transform
 from regtool.plugins import discovery
+from regtool.plugins.description import Method
 from regtool.plugins.exchange import Prediction
 from regtool.prepare.chain import chain_displacement
 from regtool.prepare.pair import Prepared, prepare_pair
@@ -33,13 +34,18 @@ _NOISE = 3e-3
 Report = Callable[[str, int, int], None]
 
 
-def open_task(request: Request, label: str = "", wall: bool = True) -> Task:
+def open_task(
+    request: Request, label: str = "", wall: bool = True, method: Method | None = None
+) -> Task:
     """Read and check everything that a request names; ``label`` goes before warnings.
+
+    ``method`` is the description of the request's, where that is known already: to look for it
+    opens a file of every installed package.
 
     Raises the errors of ``regtool.errors``.
     """
     clock = Clock(wall)
-    description = discovery.load(request.method)
+    description = method or discovery.load(request.method)
     with clock("read"):
         inputs = read_inputs(request)
     slices = slice_axis(inputs.fixed, description, request.slices)

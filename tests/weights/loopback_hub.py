@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 import threading
+import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -31,6 +32,7 @@ class Faults:
     corrupt_byte: bool = False  # one flipped bit in the middle of a body, of the right length
     cut_body: bool = False  # the connection ends in the middle of a body
     gated: bool = False
+    pause: float = 0.0  # seconds in the middle of a model's body
 
 
 @dataclass
@@ -228,8 +230,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command == "HEAD":
             return  # a body here would desynchronise the kept connection
+        half = len(content) // 2
+        self.wfile.write(content[:half])
         if faulty and faults.cut_body:
-            self.wfile.write(content[: len(content) // 2])
             self.close_connection = True
-        else:
-            self.wfile.write(content)
+            return
+        if faulty and faults.pause:
+            self.wfile.flush()
+            time.sleep(faults.pause)
+        self.wfile.write(content[half:])

@@ -74,7 +74,9 @@ def test_damaged_headers_are_refused(tmp_path: Path, content: bytes, words: str)
     assert "\n" not in str(caught.value)
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(data=st.data())
 def test_any_truncation_is_noticed(
     tmp_path: Path, toy_files: dict[str, bytes], data: st.DataObject
@@ -86,7 +88,9 @@ def test_any_truncation_is_noticed(
         read_header(path)
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(content=st.binary(max_size=60), length=st.integers(0, 60))
 def test_no_bytes_at_all_escape_as_another_error(
     tmp_path: Path, content: bytes, length: int

@@ -21,6 +21,7 @@ from regtool.engine.registrar import Registrar
 from regtool.engine.registration import Task
 from regtool.engine.request import Request
 from regtool.engine.task import finish, load, open_task, prepare
+from regtool.plugins import discovery
 from regtool.plugins.exchange import Prediction
 from regtool.prepare.pair import Prepared
 
@@ -53,6 +54,7 @@ class Pipeline:
 
     def __init__(self, template: Request, tally: Tally) -> None:
         self._template, self._tally = template, tally
+        self._method = discovery.load(template.method)
         self._registrars: dict[int, Registrar] = {}
         self._room = Room(VOXELS, PAIRS)
         self._ready: queue.SimpleQueue[_Ready | Exception | None] = queue.SimpleQueue()
@@ -89,7 +91,7 @@ class Pipeline:
         """Prepare a pair; False when nothing is wanted any more."""
         voxels = 0
         try:
-            task = open_task(item.request, f"{item.name}: ", wall=False)
+            task = open_task(item.request, f"{item.name}: ", wall=False, method=self._method)
             voxels = task.inputs.fixed.array.size
             if not self._room.enter(voxels):
                 return False
