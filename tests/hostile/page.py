@@ -73,7 +73,7 @@ def main(fuzz: str, faults: str) -> None:
     text = PAGE.read_text(encoding="utf-8")
     for name, part in parts.items():
         pattern = rf"(<!-- {name} -->\n).*?(<!-- / -->)"
-        text, count = re.subn(pattern, lambda m, p=part: f"{m[1]}{p}\n{m[2]}", text, flags=re.S)
+        text, count = re.subn(pattern, lambda m, p=part: f"{m[1]}\n{p}\n\n{m[2]}", text, flags=re.S)
         if count != 1:
             raise SystemExit(f"{PAGE}: no part {name}")
     PAGE.write_text(text, encoding="utf-8")
