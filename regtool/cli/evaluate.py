@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from regtool.cli import common, progress
-from regtool.cli.evaluation_tables import STRUCTURES, print_evaluation, print_series
+from regtool.cli.evaluation_tables import print_evaluation, print_series, tell
 from regtool.errors import PairsFailed, UsageError
 
 
@@ -35,8 +35,6 @@ class Intensities(StrEnum):
 
 
 PLOTS = (".png", ".pdf", ".svg")
-LISTED = 20
-"""Failed pairs that are named on stderr; all are in the JSON and the CSV."""
 
 
 def _file(name: str, what: str) -> Any:
@@ -216,7 +214,7 @@ def evaluate(
         result = evaluate_all(items, settings, told, strict=alone)
     if wanted:
         _write(outputs, result)
-    _tell(result)
+    tell(result)
     if as_json:
         common.print_json(result)
     else:
@@ -269,27 +267,3 @@ def _write(outputs: Any, result: dict[str, Any]) -> None:
                 draw_boxplots(outputs.file(key), result)
     for key in outputs.written:
         common.log.info("wrote %s", outputs.paths[key])
-
-
-def _tell(result: dict[str, Any]) -> None:
-    """Remarks and failures; the data itself goes to stdout."""
-    for pair in result["pairs"]:
-        for sentence in pair["notes"]:
-            common.log.warning("%s: %s", pair["name"], sentence)
-    structures = {key for pair in result["pairs"] for key in pair["after"] if ":" in key}
-    count = len({key.partition(":")[2] for key in structures})
-    if count > STRUCTURES:
-        common.log.info("%d structures: --json and --csv have each of them", count)
-    if any("labels" in pair["details"] for pair in result["pairs"]):
-        common.log.info("labels warped with: %s", result["settings"]["label_interpolation"])
-    comparison = result["comparison"] or {"unmatched": {}, "repeated": {}}
-    for run, count in comparison["unmatched"].items():
-        if count:
-            common.log.warning("%s: %d pairs are not in every run and not compared", run, count)
-    for run, count in comparison["repeated"].items():
-        if count:
-            common.log.warning("%s: %d records share their images; not compared", run, count)
-    for one in result["failed"][:LISTED]:
-        common.log.error("%s: %s", one["name"], one["error"])
-    if len(result["failed"]) > LISTED:
-        common.log.error("and %d more; see --json or --csv", len(result["failed"]) - LISTED)

@@ -1,10 +1,11 @@
-"""Tables of ``regtool evaluate``."""
+"""Tables of ``regtool evaluate``, and the remarks that go with them."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
+from regtool.cli.common import log
 from regtool.cli.tables import print_table
 
 TITLES = {
@@ -19,6 +20,8 @@ _DIGITS = {"hd95": 2, "tre": 2, "tre_median": 2, "tre_max": 2, "psnr": 2, "secon
 _SIGNIFICANT = ("mse", "nmse", "folds", "inverse_error", "inverse_error_max")
 STRUCTURES = 40
 """More structures than these are left to JSON and CSV."""
+LISTED = 20
+"""Failed pairs that are named on stderr; all are in the JSON and the CSV."""
 
 
 def print_evaluation(result: dict[str, Any]) -> None:
@@ -43,6 +46,30 @@ def print_series(result: dict[str, Any]) -> None:
     means = [spread(key, result["summary"].get(key)) for key in ("psnr", "nmse")]
     rows.append(("between", "mean (SD)", *means))
     print_table(rows, ("real frame", "generated", "PSNR (dB)", "NMSE"))
+
+
+def tell(result: dict[str, Any]) -> None:
+    """Log remarks and failures; the data itself goes to stdout."""
+    for pair in result["pairs"]:
+        for sentence in pair["notes"]:
+            log.warning("%s: %s", pair["name"], sentence)
+    structures = {key for pair in result["pairs"] for key in pair["after"] if ":" in key}
+    count = len({key.partition(":")[2] for key in structures})
+    if count > STRUCTURES:
+        log.info("%d structures: --json and --csv have each of them", count)
+    if any("labels" in pair["details"] for pair in result["pairs"]):
+        log.info("labels warped with: %s", result["settings"]["label_interpolation"])
+    comparison = result["comparison"] or {"unmatched": {}, "repeated": {}}
+    for run, count in comparison["unmatched"].items():
+        if count:
+            log.warning("%s: %d pairs are not in every run and not compared", run, count)
+    for run, count in comparison["repeated"].items():
+        if count:
+            log.warning("%s: %d records share their images; not compared", run, count)
+    for one in result["failed"][:LISTED]:
+        log.error("%s: %s", one["name"], one["error"])
+    if len(result["failed"]) > LISTED:
+        log.error("and %d more; see --json or --csv", len(result["failed"]) - LISTED)
 
 
 def number(key: str, value: float | None) -> str:

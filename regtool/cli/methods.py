@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from regtool.cli.common import Debug, Json
+from regtool.cli.common import Debug, Json, LogFile, Quiet, Talk, Verbose
 from regtool.cli.tables import print_json, print_table
 from regtool.plugins import discovery
 from regtool.plugins.description import Method
@@ -18,10 +18,14 @@ def methods(
     name: Annotated[
         str | None, typer.Argument(help="Show everything about this method.", show_default=False)
     ] = None,
-    as_json: Json = False,
+    verbose: Verbose = 0,
+    quiet: Quiet = False,
     debug: Debug = False,
+    log_file: LogFile = None,
+    as_json: Json = False,
 ) -> None:
     """List the installed methods, or show one with its options, presets and weights."""
+    Talk(verbose, quiet, debug, log_file).start()
     if name is None:
         _list(as_json)
     else:
@@ -50,7 +54,7 @@ def _show(entry: discovery.Entry, method: Method, as_json: bool) -> None:
     options = describe_options(options_class)
     if as_json:
         facts = _facts(method)
-        facts["presets"] = {name: _thaw(preset) for name, preset in method.presets.items()}
+        facts["presets"] = method.presets
         facts["options"] = [asdict(option) for option in options]
         facts["distribution"] = {"name": entry.distribution, "version": entry.version}
         print_json(facts)
@@ -141,10 +145,3 @@ def _value(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return ",".join(map(_value, value))
     return str(value)
-
-
-def _thaw(value: Any) -> Any:
-    """Plain dictionaries and lists of a read-only mapping."""
-    if hasattr(value, "items"):
-        return {key: _thaw(item) for key, item in value.items()}
-    return [_thaw(item) for item in value] if isinstance(value, (list, tuple)) else value

@@ -84,10 +84,10 @@ def _tell(comparison: Comparison, names: tuple[str, str], as_json: bool, exit_co
             print_table(facts, header=("differs", *names))
             print()
         print_table([(f.role, _state(f)) for f in comparison.files], header=("output", "state"))
-    same = "identical" if comparison.identical else "not identical"
-    common.log.info("the outputs are %s", same)
     if exit_code and not comparison.identical:
+        common.log.error("the outputs are not identical")  # also with --quiet
         raise typer.Exit(7)
+    common.log.info("the outputs are %s", "identical" if comparison.identical else "not identical")
 
 
 def _short(value: Any) -> str:

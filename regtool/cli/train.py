@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 Method = Annotated[
     str | None,
-    typer.Option("-m", "--method", help="The method to train (see regtool methods)."),
+    typer.Option("-m", "--method", help="The method to train; see 'regtool methods'."),
 ]
 Data = Annotated[
     list[str] | None,
@@ -82,11 +82,17 @@ Assignments = Annotated[
 ]
 Precision = Annotated[
     str | None,
-    typer.Option("--precision", help="fp32, bf16 or fp16 (GPU only).", show_default="fp32"),
+    typer.Option(
+        "--precision",
+        help="Arithmetic of the network: fp32, bf16 or fp16 (GPU only).",
+        show_default="fp32",
+    ),
 ]
 Seed = Annotated[
     int | None,
-    typer.Option("--seed", min=0, help="Seed of everything random.", show_default="0"),
+    typer.Option(
+        "--seed", min=0, max=2**31 - 1, help="Seed of everything random.", show_default="0"
+    ),
 ]
 
 
@@ -114,8 +120,8 @@ def train(
     verbose: common.Verbose = 0,
     quiet: common.Quiet = False,
     debug: common.Debug = False,
-    as_json: common.Json = False,
     log_file: common.LogFile = None,
+    as_json: common.Json = False,
 ) -> None:
     """Train a method and keep the best weights in DIR/weights.
 
@@ -154,13 +160,10 @@ def _summary(result: TrainResult) -> dict[str, Any]:
 
 
 def _say(result: TrainResult) -> None:
-    import logging
-
-    log = logging.getLogger("regtool.train")
     ending = {"early": "stopped early", "time": "stopped at the time limit"}.get(
         result.ending, "finished"
     )
     best = f", best at step {result.best_step}" if result.best is not None else ""
-    log.info("%s at step %d of stage %r%s", ending, result.step, result.stage, best)
+    common.log.info("%s at step %d of stage %r%s", ending, result.step, result.stage, best)
     if result.weights is not None:
-        log.info("weights: %s", result.weights)
+        common.log.info("weights: %s", result.weights)

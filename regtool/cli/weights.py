@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from regtool.cli.common import Debug, Quiet, Talk, Verbose
+from regtool.cli.common import Debug, Json, LogFile, Quiet, Talk, Verbose
 from regtool.cli.tables import print_json, print_table
 from regtool.errors import UsageError, WeightsError
 from regtool.paths import expanded, is_dir
@@ -26,13 +26,13 @@ app = typer.Typer(
 
 log = logging.getLogger("regtool.weights")
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
 
 @app.callback()
-def common(verbose: Verbose = 0, quiet: Quiet = False, debug: Debug = False) -> None:
+def common(
+    verbose: Verbose = 0, quiet: Quiet = False, debug: Debug = False, log_file: LogFile = None
+) -> None:
     """List, find, verify, fetch and publish pretrained weights."""
-    Talk(verbose, quiet, debug, None).start()
+    Talk(verbose, quiet, debug, log_file).start()
 
 
 @app.command("list")
