@@ -67,12 +67,9 @@ def _conv3d(x: Tensor, weight: Tensor, layer: nn.Conv3d) -> Tensor:
         return functional.conv3d(x, weight, layer.bias, *options, layer.groups)
     there = (0, 1, *(2 + axis for axis in order))
     back = (0, 1, *(2 + order.index(axis) for axis in range(3)))
-    turned = functional.conv3d(
-        x.permute(there).contiguous(),
-        weight.permute(there).contiguous(),
-        layer.bias,
-        *(tuple(option[axis] for axis in order) for option in options),
-    )
+    x, weight = (tensor.permute(there).contiguous() for tensor in (x, weight))
+    stride, padding, dilation = ([option[axis] for axis in order] for option in options)
+    turned = functional.conv3d(x, weight, layer.bias, stride, padding, dilation)
     return turned.permute(back).contiguous()
 
 
