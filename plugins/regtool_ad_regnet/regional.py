@@ -25,7 +25,8 @@ class RegionalAttention(nn.Module):
     Source: METHODS 7.2 and 7.7.4: read literally, the weighted sum would collapse all patches into
     one, so patch i is multiplied in place by ``N w_i`` and the maps themselves are added.
     ``patch`` voxels of the map a side (7.7.5), the last of an axis smaller. ``soft``, which the
-    paper does not have, lets the weights run linearly from patch to patch instead of jumping.
+    paper does not have, lets the weights run linearly from patch to patch instead of jumping, and
+    keeps scores within -1 and 1: without bounds one patch soon has all the weight.
     """
 
     def __init__(self, channels: int, patch: int, soft: bool = False) -> None:
@@ -52,7 +53,8 @@ class RegionalAttention(nn.Module):
         tokens = described.flatten(2).transpose(1, 2)
         q, k, v = self.attend(tokens).chunk(3, -1)
         mixed = functional.scaled_dot_product_attention(q, k, v)
-        weight = self.score(mixed)[..., 0].softmax(-1) * tokens.shape[1]
+        score = self.score(mixed)[..., 0]
+        weight = (score.tanh() if self.soft else score).softmax(-1) * tokens.shape[1]
         return weight.reshape(x.shape[0], 1, *described.shape[2:])
 
     def _spread(self, weight: Tensor, shape: tuple[int, ...], mode: str) -> Tensor:

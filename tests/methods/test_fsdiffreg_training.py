@@ -20,7 +20,7 @@ def request(folder: Path, ndim: int, *words: str) -> TrainRequest:
     if ndim == 2:
         form = ("preparation.size=(24, 24)", "network.score.width=8", "network.score.groups=4")
     else:
-        form = ("preparation.size=(8, 24, 24)",)
+        form = ("preparation.size=(8, 16, 16)",)
     short = ("steps=4", "val_every=2", "teacher=0")
     return training_cases.request(folder, "fsdiffreg", ndim, *form, *short, *words)
 
