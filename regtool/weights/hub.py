@@ -16,6 +16,7 @@ import regtool
 from regtool.errors import UsageError, WeightsError
 from regtool.weights.answers import checked_answers
 from regtool.weights.files import CONFIG_FILE, MODEL_FILE
+from regtool.weights.partial import drop_partial
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -144,6 +145,8 @@ def download(
     with checked_answers():
         config = explained(lambda: fetch(CONFIG_FILE), where)
         model = explained(lambda: fetch(MODEL_FILE), where)
+    for path in (config, model):
+        drop_partial(path)
     return HubFiles(config, model, commit, fetched=True)
 
 
