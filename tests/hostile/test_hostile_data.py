@@ -15,6 +15,7 @@ from regtool.data.readers import open_data
 from regtool.engine.cohort.plan import shard
 from regtool.engine.evaluate.series import parse_frames
 from regtool.engine.extras import read_state
+from regtool.engine.repeat.compare import compare
 from regtool.engine.repeat.rerun import requested
 from regtool.engine.sampling.state import resume
 from regtool.engine.training.checkpoint import save_tensors
@@ -168,3 +169,13 @@ def test_damaged_notes_of_prepared_pairs(tmp_path: Path, about: str) -> None:
     metadata = {"format": CACHE_FORMAT, "key": "k", "about": about}
     save_tensors(file, {"0/fixed/image": torch.zeros(2)}, metadata)
     assert load_store(file, "k") is None
+
+
+@pytest.mark.parametrize("companions", [5, [["fixed"]], [{}], "fixed", True])
+def test_compared_records_of_strange_parts(tmp_path: Path, companions: Any) -> None:
+    content = {"schema": 1, "kind": "registration", "request": {"fixed": "a"}, "warnings": [["a:"]]}
+    record = tmp_path / "r_regtool.json"
+    record.write_text(json.dumps({**content, "companions": companions}))
+    other = tmp_path / "s_regtool.json"
+    other.write_text(json.dumps(content))
+    assert [fact.name for fact in compare(record, other).facts] == ["companions"]

@@ -86,7 +86,8 @@ def _entries(record: Mapping[str, Any]) -> dict[str, Any]:
     asked, companions = record.get("request"), record.get("companions")
     if not isinstance(asked, Mapping):
         return found
-    for name in ("fixed", "moving", "initial", *(companions or ())):
+    others = companions if isinstance(companions, Mapping) else ()
+    for name in ("fixed", "moving", "initial", *others):
         if not isinstance(asked.get(name), str):
             continue
         path = os.path.normpath(asked[name])
@@ -104,7 +105,9 @@ def _retold(warnings: Any, typed: str, path: str) -> Any:
     if not isinstance(warnings, list):
         return warnings
     return [
-        f"{path}{text.removeprefix(typed)}" if str(text).startswith(f"{typed}:") else text
+        f"{path}{text.removeprefix(typed)}"
+        if isinstance(text, str) and text.startswith(f"{typed}:")
+        else text
         for text in warnings
     ]
 
