@@ -15,6 +15,8 @@ from regtool.spatial.smooth import gaussian
 
 _BACKGROUND = 80.0
 """Percentile of |fixed - moving| taken as noise and background."""
+_ROUNDING = 1e-5
+"""Where nothing differs by more, the images are the same."""
 
 
 def find_anchor(
@@ -48,6 +50,8 @@ def _motion(fixed: Volume, moving: Volume, initial: Matrix) -> NDArray[np.float6
     """
     there = resample(moving, fixed.grid, [initial])
     change = np.abs(fixed.array.astype(np.float64) - there)
+    if change.max() <= _ROUNDING:
+        return np.zeros_like(change)
     if change.ndim == 3:
         thin = int(np.argmax(fixed.grid.spacing[::-1]))
         change = np.broadcast_to(change.mean(axis=thin, keepdims=True), change.shape)

@@ -75,6 +75,8 @@ def repair(
     u = displacement.detach().to("cpu", torch.float64, copy=True)
     if not torch.isfinite(u).all():
         raise ValueError("the displacement is not finite")
+    if not u.numel():
+        return u
     mm = tuple(spacing) if spacing is not None else (1.0,) * ndim
     live = [a for a in range(ndim) if u.shape[a + 2] > 1]
     moving = [a for a in live if _moves(u, a)]
@@ -124,7 +126,7 @@ def _moves(u: Tensor, axis: int) -> bool:
 
 def _repair_along(u: Tensor, axes: list[int], mm: tuple[float, ...], floor: float) -> None:
     """Repair (B, ndim, *S) in place, components and derivatives along ``axes`` only."""
-    if not axes or not u.numel():
+    if not axes:
         return
     others = [a + 2 for a in range(u.shape[1]) if a not in axes]
     order = (1, 0, *others, *(a + 2 for a in axes))
