@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from regtool.errors import WeightsError
+from regtool.plain import plain
 from regtool.plugins.description import Method, WeightsRef
 from regtool.weights import hub
 from regtool.weights.files import SCHEMA, file_sha256, read_config, read_header
@@ -150,18 +150,11 @@ def _untrained(method: Method, ndim: int) -> ResolvedWeights:
         if preset.get("ndim", ndim) == ndim:
             config = {
                 "schema": SCHEMA, "method": method.name, "api": method.api, "name": None,
-                "network": _plain(preset.get("network", {})), "ndim": ndim, "preset": name,
-                "preparation": _plain(preset.get("preparation", {})),
+                "network": plain(preset.get("network", {})), "ndim": ndim, "preset": name,
+                "preparation": plain(preset.get("preparation", {})),
             }  # fmt: skip
             return ResolvedWeights(method.name, None, "none", config)
     raise WeightsError(f"method '{method.name}' has no preset for {ndim}-D images")
-
-
-def _plain(value: Any) -> Any:
-    """Dictionaries and lists for the read-only mappings and tuples of a preset."""
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def _by_reference(method: Method, ref: WeightsRef, ndim: int, reach: _Reach) -> ResolvedWeights:
