@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from regtool.nn.convolution import hasten_convolutions
 from regtool.plugins import discovery
 from regtool.plugins.exchange import Pair
 from regtool.plugins.training import Optimiser, Stage, StepOutput
@@ -80,6 +81,7 @@ def start(stage: Stage, config: Mapping[str, Any], upstream: Mapping[str, nn.Mod
         assert any(name.startswith(prefix) for name in names), (
             f"stage '{stage.name}' freezes '{prefix}', which no parameter's name begins with"
         )
+    hasten_convolutions(module)
     train(stage, module)
     return module
 
