@@ -98,3 +98,9 @@ def expected(error: BaseException) -> RegtoolError | None:
     if found is not None:
         found.__cause__ = error
     return found
+
+
+def in_a_line(error: BaseException) -> str:
+    """What is said of an exception; one that nobody expected is named as such."""
+    known = expected(error)
+    return str(known) if known is not None else f"unexpected {type(error).__name__}: {error}"

@@ -105,3 +105,34 @@ def output_path(record_path: str | Path, record: Mapping[str, Any], role: str) -
     if not is_file(path):
         raise InputError(f"{path}: missing, though {record_path} lists it")
     return path
+
+
+def input_path(
+    record_path: str | Path,
+    record: Mapping[str, Any],
+    name: str,
+    remedy: str = "put it beside the record",
+) -> Path | None:
+    """An input that a record names: ``fixed``, ``moving``, or a companion (``fixed_labels`` …).
+
+    Where it was when it was registered, as it was typed then, or of its name beside the record,
+    whichever is there; None when the record names no file. Whether it is still the same file is for
+    the caller to check. Raises InputError, which ends with ``remedy``, when it is in none of these
+    places.
+    """
+    own = name in ("fixed", "moving")
+    entry, asked = record.get(name if own else "companions"), record.get("request")
+    typed = entry.get("path" if own else name) if isinstance(entry, Mapping) else None
+    if typed is None:
+        return None
+    if not isinstance(typed, str):
+        raise InputError(f"{record_path}: what it names as {name} is no file name")
+    absolute = asked.get(name) if isinstance(asked, Mapping) else None
+    beside = expanded(record_path).parent
+    places = [expanded(typed), beside / typed, beside / Path(typed).name]
+    if isinstance(absolute, str):
+        places.insert(0, Path(absolute))
+    for place in places:
+        if is_file(place):
+            return place
+    raise InputError(f"{typed}: no such file, though {record_path} names it; {remedy}")

@@ -15,8 +15,8 @@ from regtool.imaging.reading import read_image, read_labels, read_mask
 from regtool.imaging.resample import resample
 from regtool.imaging.transforms import Transform, read_affine, read_field
 from regtool.imaging.volume import Volume
-from regtool.paths import exists, expanded
-from regtool.record import SUFFIX, output_path, read_record, sha256
+from regtool.paths import expanded
+from regtool.record import SUFFIX, input_path, output_path, read_record, sha256
 from regtool.report.values import at
 from regtool.report.view import ExtraView, PairView
 from regtool.spatial.grid import Grid
@@ -110,31 +110,15 @@ def images_of(record_path: str | Path) -> tuple[Volume, NDArray[Any], NDArray[An
 
 def _input(record_path: str | Path, record: Mapping[str, Any], which: str) -> Path:
     """The image a record names, where it was or beside the record, with the hash it had."""
-    entry = record.get(which)
-    entry = entry if isinstance(entry, Mapping) else {}
-    given = entry.get("path")
-    if not isinstance(given, str):
+    path = input_path(record_path, record, which)
+    if path is None:
         raise InputError(f"{record_path}: names no file for its {which} image")
-    return _unchanged(_found(record_path, given), entry.get("sha256"), record_path)
+    return _unchanged(path, at(record, which, "sha256"), record_path)
 
 
 def _companion(record_path: str | Path, record: Mapping[str, Any], which: str, reader: Any) -> Any:
-    companions = record.get("companions")
-    given = companions.get(which) if isinstance(companions, Mapping) else None
-    return reader(_found(record_path, given)) if isinstance(given, str) else None
-
-
-def _found(record_path: str | Path, given: str) -> Path:
-    path = expanded(given)
-    if exists(path):
-        return path
-    beside = expanded(record_path).parent / path.name
-    if not exists(beside):
-        raise InputError(
-            f"{path}: no such file, though {record_path} names it; put it beside the record, or "
-            "run in the folder where it was registered"
-        )
-    return beside
+    path = input_path(record_path, record, which)
+    return None if path is None else reader(path)
 
 
 def _output(record_path: str | Path, record: Mapping[str, Any], role: str) -> Path:

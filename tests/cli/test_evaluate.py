@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import matplotlib.image
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from cli_cases import Case, Program
+from cli_cases import QUICK, Case, Program
 from evaluation_cases import write_case
 from registration_cases import read_csv
 from scipy import stats
@@ -31,6 +32,22 @@ def overlap(one: sitk.Image, other: sitk.Image) -> dict[int, float]:
     measure = sitk.LabelOverlapMeasuresImageFilter()
     measure.Execute(sitk.Cast(one, sitk.sitkUInt8), sitk.Cast(other, sitk.sitkUInt8))
     return {label: measure.GetDiceCoefficient(label) for label in (2, 7)}
+
+
+def test_files_given_by_relative_paths_are_found_from_elsewhere(
+    regtool: Program, tiny: dict[str, Path], tmp_path: Path
+) -> None:
+    names = [tiny[n].name for n in ("fixed_labels", "moving_labels", "fixed", "moving")]
+    regtool("register", *QUICK, "-o", "out_", "--fixed-labels", names[0], "--moving-labels",
+            *names[1:], "--report", "page.html").ok()  # fmt: skip
+    elsewhere = tmp_path / "some" / "where"
+    elsewhere.mkdir(parents=True)
+    shutil.copy(tiny["fixed_labels"], elsewhere / names[1])  # of the name, but another file
+    ran = regtool("evaluate", "../../out_regtool.json", "--json", cwd=elsewhere).ok()
+    found = json.loads(ran.out)["pairs"][0]
+    record = json.loads((tmp_path / "out_regtool.json").read_text())
+    assert found["after"]["dice"] == pytest.approx(record["dice"]["after"]["mean"])
+    assert {"ncc", "folds"} <= set(found["after"])
 
 
 @pytest.mark.parametrize("name", ["done2d", "done3d", "done_stack"])

@@ -75,6 +75,7 @@ def test_files_beside_the_record_are_found(copied: Path, registered: Path) -> No
     for which in ("fixed", "moving"):
         record[which]["path"] = f"/gone/{which}.nii.gz"
     record["companions"] = {name: f"/gone/{name}.nii.gz" for name in BESIDE[2:]}
+    record["request"] |= {name: f"/gone/{name}.nii.gz" for name in BESIDE}
     copied.write_text(json.dumps(record), "utf-8")
     moved, first = pair_view_from(copied), pair_view_from(registered)
     np.testing.assert_array_equal(moved.fixed, first.fixed)

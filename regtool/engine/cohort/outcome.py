@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from regtool.errors import expected
+from regtool.errors import expected, in_a_line
 
 State = Literal["done", "skipped", "failed"]
 
@@ -24,10 +24,8 @@ class Outcome:
     @classmethod
     def failure(cls, name: str, error: Exception) -> Outcome:
         """From an exception; one that nobody expected is named as such."""
-        known = expected(error)
-        if known is not None:
-            return cls(name, "failed", str(known), known.exit_code)
-        return cls(name, "failed", f"unexpected {type(error).__name__}: {error}", 1)
+        code = getattr(expected(error), "exit_code", 1)
+        return cls(name, "failed", in_a_line(error), code)
 
 
 @dataclass

@@ -9,7 +9,7 @@ from regtool.engine.evaluate.compare import compare, summary
 from regtool.engine.evaluate.items import Item
 from regtool.engine.evaluate.pair import evaluate_record
 from regtool.engine.evaluate.settings import Settings
-from regtool.errors import expected
+from regtool.errors import in_a_line
 
 SCHEMA = 1
 
@@ -35,7 +35,7 @@ def evaluate_all(
             if strict:
                 raise
             failed.append({"name": item.name, "run": item.run, "record": str(item.record),
-                           "error": _sentence(error)})  # fmt: skip
+                           "error": in_a_line(error)})  # fmt: skip
         if told is not None:
             told(done, len(items))
     return {
@@ -47,11 +47,6 @@ def evaluate_all(
         "summary": summaries(pairs),
         "comparison": compare(pairs),
     }
-
-
-def _sentence(error: Exception) -> str:
-    known = expected(error)
-    return str(known) if known is not None else f"unexpected {type(error).__name__}: {error}"
 
 
 def summaries(pairs: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from regtool.imaging.reading import read_image
 from regtool.imaging.transforms import Field, Matrix, Transform, read_affine, read_field
 from regtool.imaging.volume import Volume
 from regtool.paths import expanded, is_file
-from regtool.record import output_path, read_record, sha256
+from regtool.record import input_path, output_path, read_record, sha256
 from regtool.spatial.grid import Grid
 
 FILES = ("fixed", "moving", "fixed_labels", "moving_labels", "fixed_points", "moving_points")
@@ -96,10 +96,7 @@ class Registered:
 
         Raises InputError when it is not there.
         """
-        recorded = self.section("companions").get(name)
-        if name not in self._files and recorded is None:
-            return None
-        return self._find(name, recorded)
+        return self._find(name)
 
     def facts(self) -> dict[str, Any]:
         """What identifies the registration, ready for JSON."""
@@ -114,8 +111,9 @@ class Registered:
         return facts
 
     def _image(self, role: str) -> Volume:
-        facts = self.section(role)
-        file = self._find(role, facts.get("path"))
+        file, facts = self._find(role), self.section(role)
+        if file is None:
+            raise InputError(f"{self.path}: names no {role} file; give --{role}")
         if role not in self._files and facts.get("sha256") not in (None, sha256(file)):
             raise InputError(f"{file}: changed since {self.path} was written; register again")
         image = read_image(file)
@@ -123,22 +121,13 @@ class Registered:
             raise GeometryError(f"{file}: not on the grid of the fixed image of {self.path}")
         return image
 
-    def _find(self, name: str, recorded: object) -> Path:
-        """The user's file, or the record's: as written there, or from the record's folder."""
+    def _find(self, name: str) -> Path | None:
+        """The user's file, or the record's; None if neither names one."""
         option = f"--{name.replace('_', '-')}"
-        if name in self._files:
-            file = expanded(self._files[name])
-            if not is_file(file):
-                raise InputError(f"{file}: no such file ({option})")
-            return file
-        if recorded is None:
-            raise InputError(f"{self.path}: names no {name.replace('_', ' ')} file; give {option}")
-        if not isinstance(recorded, str):
-            raise InputError(f"{self.path}: what it names as {name} is no file name")
-        for file in (expanded(recorded), self.path.parent / recorded):
-            if is_file(file):
-                return file
-        raise InputError(
-            f"{recorded}: no such file, though {self.path} names it; give {option}, or choose "
-            "--metrics that do without"
-        )
+        if name not in self._files:
+            remedy = f"give {option}, or choose --metrics that do without"
+            return input_path(self.path, self.record, name, remedy)
+        file = expanded(self._files[name])
+        if not is_file(file):
+            raise InputError(f"{file}: no such file ({option})")
+        return file
