@@ -7,6 +7,7 @@ wheel and registers without a request; a third has a wheel without weights, and 
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import os
@@ -211,8 +212,11 @@ def test_everything_is_listed(user: Machine) -> None:
 def test_what_its_own_reader_lists_was_trained_on(author: Machine) -> None:
     settings = (author.folder / "run" / "settings.json").read_text(encoding="utf-8")
     assert "example-folders:hearts?val=0.5" in settings
-    log = (author.folder / "run" / "log.csv").read_text(encoding="utf-8").splitlines()
-    assert len(log) > 2 and "similarity" in log[0]
+    with (author.folder / "run" / "log.csv").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["step"] for row in rows if row["kind"] == "train"][-1] == "6"
+    validated = [row for row in rows if row["kind"] == "val"]
+    assert validated and all(row["dice_1"] for row in validated)  # the reader's labels
 
 
 def test_a_user_registers_by_the_weights_in_the_wheel(user: Machine, by_shipped: dict) -> None:
