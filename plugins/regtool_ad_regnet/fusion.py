@@ -70,13 +70,20 @@ class Gate(nn.Module):
 class Level(nn.Module):
     """Attention of both kinds on a level's features, its field, and the fusion.
 
-    ``settings`` are the network's; ``patch`` is the side of a region in voxels of this level.
+    ``settings`` are the network's; ``patch`` is the side of a region in voxels of this level, and
+    what the head puts out counts ``scale`` times.
     """
 
     def __init__(
-        self, channels: int, patch: int, coarsest: bool, settings: Mapping[str, Any]
+        self,
+        channels: int,
+        patch: int,
+        coarsest: bool,
+        settings: Mapping[str, Any],
+        scale: float = 1.0,
     ) -> None:
         super().__init__()
+        self.scale = scale
         self.attention = self.compare = self.merge = self.regional = self.gate = None
         self.matching = Matching(settings["correlate"]) if settings["correlate"] else None
         if settings["attention"]:
@@ -118,7 +125,7 @@ class Level(nn.Module):
             maps = drop(maps)
         # Voxels need the digits: float32 even under mixed precision.
         with torch.autocast(maps.device.type, enabled=False):
-            update = convolve(self.head, maps.float())
+            update = self.scale * convolve(self.head, maps.float())
             if way is not None:
                 update = update + way
         if above is None or self.gate is None:

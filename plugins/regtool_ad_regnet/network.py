@@ -59,8 +59,10 @@ class ADRegNet(nn.Module):
     ``correlate``, how many voxels around a place ``Matching`` looks, 0 for none;
     ``offsets``; ``guided``, moving features are read through the coarser field; ``soft_regions``;
     ``regions_gate`` false, M_l is 1 where no mask is given, whatever the regional map says;
-    ``flow_init``, first spread of the heads' weights, None for PyTorch's; ``integrate``, squarings
-    of velocities, 0 for displacements; ``dropout`` of whole channels before the heads, in training.
+    ``flow_init``, first spread of the heads' weights, None for PyTorch's; ``flow_scale``, what the
+    finest head's answer is multiplied by, a quarter of it at each coarser level, None for 1 at all;
+    ``integrate``, squarings of velocities, 0 for displacements; ``dropout`` of whole channels
+    before the heads, in training.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class ADRegNet(nn.Module):
         soft_regions: bool = False,
         regions_gate: bool = True,
         flow_init: float | None = None,
+        flow_scale: float | None = None,
         integrate: int = 0,
         dropout: float = 0.0,
     ) -> None:
@@ -130,6 +133,7 @@ class ADRegNet(nn.Module):
                 max(2, round(patch / (stem * 2**level))),
                 level == count - 1,
                 settings,
+                1.0 if flow_scale is None else flow_scale / 4**level,
             )
             for level in range(count)
         )

@@ -33,6 +33,7 @@ _NETWORK: dict[str, Any] = {
     "soft_regions": False,
     "regions_gate": True,
     "flow_init": None,
+    "flow_scale": None,
     "integrate": 0,
     "dropout": 0.0,
 }
@@ -53,6 +54,7 @@ _AIDS: dict[str, Any] = {
     "soft_regions": True,
     "regions_gate": False,
     "flow_init": 1e-5,
+    "flow_scale": 0.25,
     "integrate": 5,
 }
 """What lets hours on a CPU be enough; none of it is in the paper (docs/ad-regnet.md)."""
