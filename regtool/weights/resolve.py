@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,9 @@ from regtool.weights.places import (
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+
+log = logging.getLogger("regtool.weights")
 
 
 @dataclass(frozen=True)
@@ -134,9 +138,13 @@ def locate(
 
 
 def _default(method: Method, ndim: int) -> WeightsRef:
-    for ref in method.weights:
-        if ref.ndim == ndim:
-            return ref
+    able = [ref for ref in method.weights if ref.ndim == ndim]
+    for ref in able[:1]:
+        # Weights for brains would answer a pair of lungs without a word.
+        if {(r.anatomy, r.modality) for r in able} != {(ref.anatomy, ref.modality)}:
+            others = ", ".join(f"-w {r.name} ({r.anatomy}, {r.modality})" for r in able[1:])
+            log.info("weights %s (%s, %s); also %s", ref.name, ref.anatomy, ref.modality, others)
+        return ref
     have = ", ".join(f"{ref.name} ({ref.ndim}-D)" for ref in method.weights)
     raise WeightsError(
         f"method '{method.name}' has no weights for {ndim}-D images"

@@ -60,6 +60,21 @@ def test_default_is_the_first_of_the_dimension(
         resolve(method, "toy-volume", 2)
 
 
+def test_other_organs_are_named_when_none_was_asked_for(
+    toy_method: Method, weights_dir: Path, toy_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Weights for brains are not taken for lungs without a word."""
+    (first,) = toy_method.weights
+    shutil.copytree(toy_folder, weights_dir / first.name, dirs_exist_ok=True)
+    lung = replace(first, name="toy-lung", anatomy="lung", modality="CT")
+    caplog.set_level("INFO", "regtool.weights")
+    resolve(replace(toy_method, weights=(first, lung)), first.name, 2)
+    resolve(replace(toy_method, weights=(first, replace(first, name="again"))), None, 2)
+    assert not caplog.messages
+    resolve(replace(toy_method, weights=(first, lung)), None, 2)
+    assert caplog.messages == ["weights toy-brain (brain, MR); also -w toy-lung (lung, CT)"]
+
+
 @pytest.mark.parametrize("bare", [False, True])
 def test_path_to_a_folder_or_file(
     toy_method: Method, toy_folder: Path, toy_sha256: str, bare: bool
