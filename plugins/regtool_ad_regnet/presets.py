@@ -109,6 +109,8 @@ AD_REGNET: dict[str, dict[str, Any]] = {
     "small": _sized(8, 16, 32, 64, 128),
     "brain": {
         "ndim": 3,
+        "anatomy": "brain",
+        "modality": "T1 MR",
         "network": _HALF,
         "preparation": {
             "orientation": "LPS",
@@ -123,6 +125,8 @@ AD_REGNET: dict[str, dict[str, Any]] = {
     },
     "lung": {
         "ndim": 3,
+        "anatomy": "lung",
+        "modality": "CT",
         "network": _HALF,
         "preparation": {
             "orientation": "LPS",
