@@ -4,7 +4,8 @@
 
 Copies `runs/vm3d/weights/NAME` to `weights/NAME`, adds the table of `benchmarks/acdc.py --json` and
 the paper's figures to the card, and writes the sha256 into the plugin's description. The card is
-written anew each time: what should stand below the table besides is `--remark TEXT`.
+written anew each time: what should stand below the table besides is `--remark TEXT` (or a file's,
+`--remark @FILE`).
 """
 
 from __future__ import annotations
@@ -147,6 +148,9 @@ def main() -> None:
     parser.add_argument("--one-pass", type=Path, help="the same with --set passes=1")
     parser.add_argument("--remark", metavar="TEXT", help="Markdown for a section of each card")
     given = parser.parse_args()
+    remark = given.remark
+    if remark and remark.startswith("@"):
+        remark = Path(remark[1:]).read_text(encoding="utf-8")
     rows = json.loads(given.measured.read_text()) if given.measured else []
     once = json.loads(given.one_pass.read_text()) if given.one_pass else []
     for run in given.runs:
@@ -156,6 +160,8 @@ def main() -> None:
         config = json.loads((target / "config.json").read_text())
         preset = discovery.load(config["method"]).presets[config["preset"]]
         config["options"] = dict(preset.get("options", {}))  # what registration starts from
+        for key in ("anatomy", "modality"):
+            config[key] = preset.get(key, config[key])
         (target / "config.json").write_text(json.dumps(config, indent=2) + "\n")
         row, one = (
             next((r for r in table if r["method"] == NAMES.get(folder.name)), None)
@@ -164,7 +170,7 @@ def main() -> None:
         with (target / "README.md").open("a", encoding="utf-8") as card:
             if row is not None:
                 card.write(section(row, config, one))
-            card.write(remarks(given.remark))
+            card.write(remarks(remark))
         digest = file_sha256(target / "model.safetensors")
         method = discovery.load(config["method"])
         print(folder.name, digest, write_pin(method, folder.name, {"sha256": digest}))
