@@ -117,7 +117,8 @@ def _drawn(method: dict[str, Any], kind: str) -> Drawn:
     words = ("register", "-m", name, *files)
     more = (*labels, "--report", "report.html", "--report-pngs", "pngs")
     sources = [ROOT / "regtool", PLUGINS / method["package"]]
-    key = _hash(sources, *(ref["sha256"] for ref in method["weights"]), kind)[:16]
+    own = Path(__file__).read_text(encoding="utf-8")
+    key = _hash(sources, own, *(ref["sha256"] for ref in method["weights"]), kind)[:16]
     folder = CACHE / f"{name}-{key}"
     if not folder.exists():
         pair = _pair(kind)
@@ -146,7 +147,9 @@ def _keep(work: Path, folder: Path) -> None:
         found = sorted((work / "pngs").glob(f"*_{key}.png"))
         if found:
             with Image.open(found[0]) as image:
-                small = image.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+                # Colours far apart rather than frequent ones: the ends of a colour bar are rare.
+                spread = Image.Quantize.MAXCOVERAGE
+                small = image.convert("RGB").quantize(256, spread, dither=Image.Dither.NONE)
                 small.save(folder / f"{key}.png", optimize=True)
 
 
