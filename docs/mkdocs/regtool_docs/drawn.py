@@ -115,7 +115,7 @@ def _drawn(method: dict[str, Any], kind: str) -> Drawn:
     files = ("fixed.nii.gz", "moving.nii.gz")
     labels = ("--fixed-labels", "fixed_labels.nii.gz", "--moving-labels", "moving_labels.nii.gz")
     words = ("register", "-m", name, *files)
-    more = (*labels, "--report", "report.html", "--report-pngs", "pngs")
+    report = ("--report", "report.html", "--report-pngs", "pngs")
     sources = [ROOT / "regtool", PLUGINS / method["package"]]
     own = Path(__file__).read_text(encoding="utf-8")
     key = _hash(sources, own, *(ref["sha256"] for ref in method["weights"]), kind)[:16]
@@ -125,14 +125,16 @@ def _drawn(method: dict[str, Any], kind: str) -> Drawn:
         with _made_whole(folder) as scratch, tempfile.TemporaryDirectory() as work:
             for path in pair.iterdir():
                 shutil.copy(path, work)
-            if not _run(*words, *more, "-o", PREFIX, "--threads", "1", "-q", cwd=Path(work)):
+            if not _run(
+                *words, *labels, *report, "-o", PREFIX, "--threads", "1", "-q", cwd=Path(work)
+            ):
                 return Drawn()
             _keep(Path(work), scratch)
         for older in CACHE.glob(f"{name}-{'[0-9a-f]' * 16}"):
             if older != folder:
                 shutil.rmtree(older)
     record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    typed = f"regtool {' '.join(words)} \\\n    {' '.join(more)}"
+    typed = " \\\n    ".join(" ".join(part) for part in (("regtool", *words), labels, report))
     commands = (f"regtool demo --kind {kind}", typed)
     made = tuple(folder / f"{key}.png" for key in SHOWN if (folder / f"{key}.png").exists())
     return Drawn(made, commands, record)
