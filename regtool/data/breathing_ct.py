@@ -148,6 +148,8 @@ def find_lungs(values: NDArray[Any], grid: Grid, name: str = "image") -> NDArray
     inner = sitk_image(((parts > 0) & ~np.isin(parts, outside)).astype(np.uint8), grid)
     least, *deeper = ([max(1, round(mm / s)) for s in grid.spacing] for mm in DEPTHS_MM)
     for radius in (least, *deeper):
+        if any(2 * r >= n for r, n in zip(radius, grid.size, strict=True)):
+            continue  # nothing would be left, and a ball of absurd size take the memory
         eroded = sitk.BinaryErode(inner, radius, sitk.sitkBall, 0.0, 1.0, False)
         cores = sitk.RelabelComponent(sitk.ConnectedComponent(eroded))
         found = sitk.GetArrayViewFromImage(cores)

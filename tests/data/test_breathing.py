@@ -251,6 +251,17 @@ def test_same_seed_same_pair_other_seed_another() -> None:
     assert not np.array_equal(first.moving_labels, other.moving_labels)
 
 
+def test_voxels_of_a_micrometre_are_refused_without_a_huge_ball(tmp_path: Path) -> None:
+    """Eroding by 6 mm would be a ball of 12,000 voxels a side."""
+    values = np.full((12, 14, 16), -900.0, np.float32)
+    values[:, :2] = values[:, -2:] = values[:, :, :2] = values[:, :, -2:] = 40
+    image = sitk.GetImageFromArray(values)
+    image.SetSpacing((1e-3, 20.0, 20.0))
+    sitk.WriteImage(image, str(tmp_path / "small.nii"))
+    with pytest.raises(InputError, match="no two lungs"):
+        read_thorax(tmp_path / "small.nii")
+
+
 def test_reader_of_generated_thoraxes() -> None:
     pairs = open_data(
         "breathing:phantom?n=5&seed=7&spacing=14&family=sliding+general+diaphragm&landmarks=40"
