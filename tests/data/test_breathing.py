@@ -253,7 +253,7 @@ def test_same_seed_same_pair_other_seed_another() -> None:
 
 def test_voxels_of_a_micrometre_are_refused_without_a_huge_ball(tmp_path: Path) -> None:
     """Eroding by 6 mm would be a ball of 12,000 voxels a side."""
-    values = np.full((12, 14, 16), -900.0, np.float32)
+    values = np.full((20, 20, 20), -900.0, np.float32)
     values[:, :2] = values[:, -2:] = values[:, :, :2] = values[:, :, -2:] = 40
     image = sitk.GetImageFromArray(values)
     image.SetSpacing((1e-3, 20.0, 20.0))
