@@ -40,7 +40,7 @@ from regtool.engine.training.settings import (
 from regtool.engine.training.stepper import Stepper
 from regtool.engine.training.stop import Stopper
 from regtool.engine.training.store import PairStore
-from regtool.errors import Interrupted, RegtoolError, UsageError
+from regtool.errors import Interrupted, OutputError, RegtoolError, UsageError
 from regtool.plugins import discovery
 from regtool.plugins.training import Stage
 from regtool.prepare.preparation import Preparation
@@ -294,6 +294,8 @@ class _Run:
 
     def _finished_module(self, stage: Stage, upstream: Mapping[str, nn.Module]) -> nn.Module:
         path = stage_file(self.folder, stage)
+        if not self.folder.exists():
+            raise OutputError(f"{self.folder}: somebody has removed the run's folder")
         if not path.exists():
             raise UsageError(
                 f"{path}: missing; train the stage {stage.name!r} in this folder first"
