@@ -106,9 +106,9 @@ def test_metadata(wheel: Path) -> None:
             assert archive.read(f"{info}/licenses/{name}") == (ROOT / name).read_bytes()
     assert metadata["Requires-Python"] == ">=3.11"
     assert points["console_scripts"]["regtool"] == "regtool.cli.app:main"
-    assert dict(points["regtool.methods"]) == project()["project"]["entry-points"][
-        "regtool.methods"
-    ]
+    assert (
+        dict(points["regtool.methods"]) == project()["project"]["entry-points"]["regtool.methods"]
+    )
     classifiers = metadata.get_all("Classifier") or []
     assert {c.rpartition(" :: ")[2] for c in classifiers if "Python :: 3" in c} == {
         "3.11", "3.12", "3.13"
