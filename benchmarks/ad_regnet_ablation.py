@@ -60,7 +60,7 @@ def train(given: argparse.Namespace, name: str) -> Path:
             *program, "-m", "ad-regnet", "--preset", given.preset, "-o", str(folder),
             "--data", TRAIN, "--val", VAL, "--threads", str(given.threads),
             "--precision", given.precision, "--set", f"steps={given.steps}",
-            "--set", f"val_every={max(1, given.steps // 5)}",
+            "--set", f"val_every={max(1, given.steps // 3)}",
         ]  # fmt: skip
         for option in (*given.set, *ROWS[name].options):
             command += ["--set", option]

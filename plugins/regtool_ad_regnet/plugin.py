@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from regtool.api import Method, Paper, hookimpl
+from regtool.api import Method, Paper, WeightsRef, hookimpl
 from regtool_ad_regnet.presets import AD_REGNET
 
 
@@ -28,4 +28,22 @@ def regtool_method() -> Method:
         recipe="regtool_ad_regnet.recipe:recipe",
         capabilities=frozenset({"batches", "masks"}),
         presets=AD_REGNET,
+        weights=(
+            WeightsRef(
+                name="ad-regnet-brain",
+                ndim=3,
+                anatomy="brain",
+                modality="T1 MR",
+                licence="CC-BY-NC-3.0",
+                sha256="49959c6de5bb1eb201ef1257d38436844e21d3c9c93ffa88a57f5792a75a45b8",
+            ),
+            WeightsRef(
+                name="ad-regnet-lung",
+                ndim=3,
+                anatomy="lung",
+                modality="CT",
+                licence="Apache-2.0",
+                sha256="ee595e4cfe7eb3353c0f4520761f6f6a30dd977c2ae00ad3767d4f68e93791e3",
+            ),
+        ),
     )
