@@ -43,7 +43,7 @@ class Slide(nn.Module):
 
     def _centres(self, image: Tensor) -> Tensor:
         """Centres of mass (B, width, ndim) in voxels of the maps of an image."""
-        maps = self.maps(image).flatten(2).square() + 1e-6
+        maps: Tensor = self.maps(image).flatten(2).square() + 1e-6
         maps = maps / maps.sum(2, keepdim=True)
         axes = [torch.arange(n, device=image.device, dtype=maps.dtype) for n in image.shape[2:]]
         places = torch.stack([g.flatten() for g in torch.meshgrid(*axes, indexing="ij")], dim=1)
