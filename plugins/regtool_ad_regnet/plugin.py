@@ -35,7 +35,7 @@ def regtool_method() -> Method:
                 anatomy="brain",
                 modality="T1 MR",
                 licence="CC-BY-NC-3.0",
-                sha256="49959c6de5bb1eb201ef1257d38436844e21d3c9c93ffa88a57f5792a75a45b8",
+                sha256="a3adc52a5d0609e7f2dc0a93bc71ff11605856dc2630387041815b9ec14ad224",
             ),
             WeightsRef(
                 name="ad-regnet-lung",
