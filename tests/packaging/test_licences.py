@@ -27,3 +27,11 @@ def test_shipped_weights_say_their_licence_everywhere(name: str) -> None:
 @pytest.mark.parametrize("name", FOLDERS)
 def test_the_notice_names_them(name: str) -> None:
     assert re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", (ROOT / "NOTICE").read_text("utf-8"))
+
+
+def test_the_distribution_names_no_other() -> None:
+    cards = {
+        json.loads((ROOT / "weights" / name / "config.json").read_text("utf-8"))["licence"]
+        for name in FOLDERS
+    }
+    assert project()["project"]["license"].split(" AND ") == sorted(cards | {"Apache-2.0"})
