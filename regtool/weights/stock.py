@@ -140,6 +140,10 @@ def _pull_hub(spec: str) -> ResolvedWeights:
     return resolve(discovery.load(config["method"]), pinned, config["ndim"], offline=True)
 
 
+_LONGEST = 200
+"""Bytes in the name of a folder; file systems take 255, and a temporary one adds some."""
+
+
 def copy_to(weights: ResolvedWeights, folder: Path) -> Path:
     """Copy weights into ``folder/<name>/``, the layout that REGTOOL_WEIGHTS_DIR reads.
 
@@ -148,7 +152,8 @@ def copy_to(weights: ResolvedWeights, folder: Path) -> Path:
     """
     assert weights.model is not None
     name = weights.name or weights.method
-    if Path(name).name != name or name in {".", ".."}:
+    unfit = not name.isprintable() or len(name.encode()) > _LONGEST
+    if unfit or Path(name).name != name or name in {".", ".."}:
         raise WeightsError(f"{weights.model}: the name '{name}' in its {CONFIG_FILE} is no name")
     target = folder / name
     sweep(folder)

@@ -15,6 +15,7 @@ from fuzz_seeds import Seeds, make_weights
 from regtool.engine.registrar import load_registrar
 from regtool.engine.training.checkpoint import save_checkpoint
 from regtool.engine.training.loop import State, read_checkpoint
+from regtool.engine.training.settings import loop_settings
 from regtool.errors import GeometryError, InputError, UsageError, WeightsError
 from regtool.plugins import discovery
 from regtool.prepare.gridding import network_grid
@@ -189,3 +190,17 @@ def test_sound_answers_are_taken(script: Any, tmp_path: Path) -> None:
                     offline=True, cache_dir=tmp_path / "deep" / "cache")  # fmt: skip
     assert found.model == files.model
     assert (stock.copy_to(found, tmp_path / "copies") / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize("name", ["\0", "x" * 300, "a\nb", "é" * 150])
+def test_names_that_no_folder_can_have(name: str, folder: Path, tmp_path: Path) -> None:
+    weights = resolve(discovery.load("voxelmorph"), changed(folder, name=name), 2)
+    with pytest.raises(WeightsError, match="is no name"):
+        stock.copy_to(weights, tmp_path / "copies")
+    assert not (tmp_path / "copies").exists()
+
+
+@pytest.mark.parametrize("stages", ["text", {"registration": "text"}, [1], {"registration": [1]}])
+def test_stages_that_are_no_tables(stages: Any) -> None:
+    with pytest.raises(UsageError, match="table of settings"):
+        loop_settings({"training": {"steps": 3, "stages": stages}}, "registration")

@@ -74,7 +74,10 @@ _FREE_TRAINING = {
 def loop_settings(preset: Mapping[str, Any], stage: str) -> LoopSettings:
     """The engine's settings for one stage of a preset. Raises UsageError."""
     training = preset.get("training", {})
-    merged = {**training, **training.get("stages", {}).get(stage, {})}
+    try:
+        merged = {**training, **training.get("stages", {}).get(stage, {})}
+    except (AttributeError, TypeError) as error:
+        raise UsageError(f"training: the stage {stage!r} needs a table of settings") from error
     try:
         return LoopSettings(**{k: v for k, v in merged.items() if k in ENGINE_KEYS})
     except ValidationError as error:
