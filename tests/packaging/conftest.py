@@ -27,7 +27,7 @@ def names() -> list[str]:
 @pytest.fixture(scope="session")
 def source(tmp_path_factory: pytest.TempPathFactory, names: list[str]) -> Path:
     """A copy of the tree."""
-    return copy_tree(tmp_path_factory.mktemp("source"), names, whole=False)
+    return copy_tree(tmp_path_factory.mktemp("source"), names)
 
 
 @pytest.fixture(scope="session")

@@ -67,9 +67,9 @@ def test_the_wheel_has_only_kinds_of_files_that_are_used(wheel: Path) -> None:
 
 
 def test_what_lies_about_in_a_tree_is_left_out(
-    tmp_path: Path, names: list[str], wheel: Path, sdist: Path
+    tmp_path: Path, source: Path, names: list[str], wheel: Path, sdist: Path
 ) -> None:
-    untidy = copy_tree(tmp_path / "untidy", names, whole=False)
+    untidy = copy_tree(tmp_path / "untidy", names, start=source)
     for name in JUNK:
         (untidy / name).parent.mkdir(parents=True, exist_ok=True)
         (untidy / name).write_text("left")

@@ -8,16 +8,16 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from tree_cases import build, copy_tree, names_of
+from tree_cases import ROOT, build, copy_tree, names_of
 
 from regtool.weights.files import file_sha256
 
 
 @pytest.fixture(scope="module")
-def elsewhere(tmp_path_factory: pytest.TempPathFactory, names: list[str]) -> Path:
+def elsewhere(tmp_path_factory: pytest.TempPathFactory, source: Path, names: list[str]) -> Path:
     """The same tree in another folder, copied in another order on another day under a umask."""
     folder = tmp_path_factory.mktemp("else where")
-    copy_tree(folder, names[::-1], whole=False, mask=0o077)
+    copy_tree(folder, names[::-1], start=source, mask=0o077)
     for path in folder.rglob("*"):
         os.utime(path, (1_000_000_000, 1_234_567_890))
     return folder
@@ -51,8 +51,8 @@ def test_the_sdist_builds_the_same_wheel(sdist: Path, wheel: Path, tmp_path: Pat
 @pytest.mark.slow
 def test_whole_weights_as_well(tmp_path: Path, names: list[str]) -> None:
     """With their real values, forty megabytes."""
-    sums = []
+    sums, tree = [], ROOT
     for folder, mask in (("a", 0o022), ("b", 0o027)):
-        tree = copy_tree(tmp_path / folder, names, whole=True, mask=mask)
+        tree = copy_tree(tmp_path / folder, names, start=tree, whole=True, mask=mask)
         sums.append(file_sha256(build(tree, tmp_path / f"out-{folder}", "wheel", mask=mask)))
     assert sums[0] == sums[1]

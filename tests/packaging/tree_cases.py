@@ -29,10 +29,13 @@ def tracked() -> list[str]:
     return sorted(n for n in set(listed.stdout.split("\0")) if n and (ROOT / n).is_file())
 
 
-def copy_tree(target: Path, names: list[str], whole: bool, mask: int = 0o022) -> Path:
-    """Copy the tree under a umask; unless ``whole``, the weights' values are cut to a few bytes.
+def copy_tree(
+    target: Path, names: list[str], *, start: Path = ROOT, whole: bool = False, mask: int = 0o022
+) -> Path:
+    """Copy a tree under a umask; unless ``whole``, the weights' values are cut to a few bytes.
 
-    How a builder packs a file does not depend on its values, and forty megabytes take seconds.
+    Copies that are compared come from one ``start``: somebody may be at work in the checkout. How
+    a builder packs a file does not depend on its values, and forty megabytes take seconds.
     """
     before = os.umask(mask)
     try:
@@ -40,9 +43,9 @@ def copy_tree(target: Path, names: list[str], whole: bool, mask: int = 0o022) ->
             path = target / name
             path.parent.mkdir(parents=True, exist_ok=True)
             if path.suffix == ".safetensors" and not whole:
-                path.write_bytes((ROOT / name).read_bytes()[:64])
+                path.write_bytes((start / name).read_bytes()[:64])
             else:
-                shutil.copyfile(ROOT / name, path)
+                shutil.copyfile(start / name, path)
     finally:
         os.umask(before)
     return target
