@@ -51,6 +51,8 @@ def test_affine_maps_keep_their_digits_under_mixed_precision():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         found = apply_affine(m, points)
     assert torch.equal(found, apply_affine(m, points))
+    exact = apply_affine(m.double(), points.double()).float()  # a type that is never cast
+    torch.testing.assert_close(found, exact, atol=1e-4, rtol=0)
 
 
 def test_composition_with_zero_and_of_shifts():
