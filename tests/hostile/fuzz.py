@@ -265,4 +265,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    from fuzz_data import remember_readers
+
+    remember_readers()
     sys.exit(main())

@@ -62,7 +62,9 @@ PEOPLE = tuple(f"oasis/{n}/{f}.nii" for n in ("1000", "1017", "1002") for f in (
 POINTS = tuple(f"dirlab/Case1_300_T{phase}_xyz.txt" for phase in ("00", "50"))
 
 
-readers.names = functools.cache(readers.names)  # reading the metadata of all that is installed
+def remember_readers() -> None:
+    """Read the metadata of all that is installed once, in a process that does nothing but fuzz."""
+    readers.names = functools.cache(readers.names)
 
 
 def _at(*names: str) -> tuple[str, ...]:
