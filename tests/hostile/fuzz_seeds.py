@@ -234,8 +234,8 @@ def _training(folder: Path) -> None:
     import torch
 
     from regtool.engine.training.checkpoint import save_checkpoint
-    from regtool.engine.training.loop import State
     from regtool.engine.training.settings import RunSettings, plain, write_settings
+    from regtool.engine.training.state import State
     from regtool.plugins import discovery
 
     preset = plain(discovery.load("voxelmorph").presets["acdc-2d"])

@@ -19,8 +19,8 @@ from regtool.diffusion.sampling import sample
 from regtool.diffusion.schedule import NoiseSchedule
 from regtool.engine.registrar import load_registrar
 from regtool.engine.sampling.state import resume
-from regtool.engine.training.loop import read_checkpoint
 from regtool.engine.training.settings import apply_overrides, loop_settings, read_settings
+from regtool.engine.training.state import read_checkpoint
 from regtool.plugins import discovery
 from regtool.plugins.sampling_options import SamplingOptions
 from regtool.weights import resolve, stock

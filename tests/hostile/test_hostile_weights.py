@@ -14,8 +14,8 @@ from fuzz_seeds import Seeds, make_weights
 
 from regtool.engine.registrar import load_registrar
 from regtool.engine.training.checkpoint import save_checkpoint
-from regtool.engine.training.loop import State, read_checkpoint
 from regtool.engine.training.settings import loop_settings
+from regtool.engine.training.state import State, read_checkpoint
 from regtool.errors import GeometryError, InputError, UsageError, WeightsError
 from regtool.plugins import discovery
 from regtool.prepare.gridding import network_grid

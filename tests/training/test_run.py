@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from regtool.engine.training import TrainResult
 from regtool.engine.training.checkpoint import load_checkpoint
 from regtool.engine.training.lock import locked
-from regtool.engine.training.loop import DivergedError
+from regtool.engine.training.state import DivergedError
 from regtool.errors import InputError, OutputError, PluginError, UsageError, WeightsError
 from regtool.weights import resolve
 
@@ -104,14 +104,15 @@ def test_each_optimiser_moves_only_its_own(run: Run, monkeypatch: pytest.MonkeyP
     moved: dict[str, set[str]] = {}
     original = Turn.step
 
-    def step(self: Turn, *args: Any) -> None:
+    def step(self: Turn, *args: Any) -> torch.Tensor:
         parameters = [*self.parameters, *self._others]
         before = [p.detach().clone() for p in parameters]
-        original(self, *args)
+        norm = original(self, *args)
         changed = {i for i, p in enumerate(parameters) if not torch.equal(p, before[i])}
         moved.setdefault(self.spec.name, set()).update(
             "own" if i < len(self.parameters) else "other" for i in changed
         )
+        return norm
 
     monkeypatch.setattr(Turn, "step", step)
     run(preset="gan", steps=2)

@@ -5,90 +5,38 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import torch
-from pydantic import TypeAdapter, ValidationError
-from torch import nn
-
-from regtool.engine.training import validate as validation
 from regtool.engine.training.checkpoint import load_checkpoint, save_checkpoint
 from regtool.engine.training.frozen import fingerprints
 from regtool.engine.training.logs import Logs
-from regtool.engine.training.seeds import derive, seed_globally
 from regtool.engine.training.settings import LoopSettings
+from regtool.engine.training.state import CHECKPOINT, DivergedError, State, read_checkpoint
 from regtool.engine.training.stepper import Stepper
 from regtool.engine.training.stop import Stopper
-from regtool.engine.training.store import PairStore
+from regtool.engine.training.validate import in_words
+from regtool.engine.training.validator import Validator
 from regtool.engine.training.window import Window
-from regtool.errors import InputError, RegtoolError, UsageError
-from regtool.plugins.exchange import Context, Pair, Prediction
-from regtool.prepare.preparation import Preparation
+from regtool.errors import UsageError
 
 log = logging.getLogger("regtool.train")
 
 Ending = Literal["finished", "early", "time", "signal"]
-CHECKPOINT = "checkpoint.safetensors"
-
-
-class DivergedError(RegtoolError):
-    """The loss or the weights stopped being numbers."""
-
-
-@dataclass
-class State:
-    """What a checkpoint holds beside tensors: where the stage is and how it did so far.
-
-    ``validated`` is the last validated step; ``stale`` counts validations without gain;
-    ``data`` is the fingerprint of the training pairs, ``frozen`` those of the parts that an earlier
-    stage trained and this one keeps.
-    """
-
-    stage: str
-    data: str = ""
-    frozen: dict[str, str] = field(default_factory=dict)
-    step: int = 0
-    seconds: float = 0.0
-    validated: int = -1
-    best: float | None = None
-    best_step: int = -1
-    best_figures: dict[str, float] = field(default_factory=dict)
-    stale: int = 0
-    early: bool = False
-    window: dict[str, list[float]] = field(default_factory=dict)
-    numbers: dict[str, Any] = field(default_factory=dict)
-
-
-def read_checkpoint(path: Path) -> tuple[dict[str, dict[str, torch.Tensor]], State]:
-    """The tensors of a checkpoint by group, and the stage's state. Raises InputError."""
-    parts, values = load_checkpoint(path)
-    try:
-        return parts, TypeAdapter(State).validate_python(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{path}: a damaged checkpoint: {where}: {first['msg']}") from error
 
 
 @dataclass
 class Surroundings:
     """What a stage needs from the run: folder, figures, when to stop, what to do with the best.
 
-    ``options`` are the method's own, for validation. ``registrar(module)`` is the part of the
-    stage's module that registers. ``best(state)`` is called while the best weights are in the
-    module. ``preparation`` says whether validation pairs go through the network in tiles.
+    ``best(state)`` is called while the best weights are in the module.
     """
 
     folder: Path
     logs: Logs
     stopper: Stopper
-    options: Any
-    registrar: Callable[[nn.Module], nn.Module]
     best: Callable[[State], None]
-    preparation: Preparation
 
 
 class StageLoop:
@@ -97,17 +45,15 @@ class StageLoop:
     def __init__(
         self,
         stepper: Stepper,
-        val: PairStore | None,
+        validator: Validator | None,
         settings: LoopSettings,
         around: Surroundings,
-        seed: int,
     ) -> None:
         self.stepper = stepper
         self.stage = stepper.stage
-        self._val = val if val is not None and val.items else None
+        self._validator = validator
         self._settings = settings
         self._around = around
-        self._seed = seed
         self._window = Window()
         frozen = fingerprints(stepper.module, stepper.stage.freezes)
         self.state = State(self.stage.name, stepper.store.fingerprint, frozen)
@@ -172,7 +118,7 @@ class StageLoop:
             ending = self._ending()
             if ending is not None:
                 return self._end(ending)
-            self._window.add(self.stepper.step(self.state.step))
+            self._window.add(*self.stepper.step(self.state.step))
             self.state.step += 1
             self._after_step()
 
@@ -195,7 +141,7 @@ class StageLoop:
         if self.state.step >= self.total:
             return (
                 "finished"
-                if self.state.validated == self.state.step or not self._val
+                if self.state.validated == self.state.step or self._validator is None
                 else self._reason()
             )
         return self._reason()
@@ -218,7 +164,7 @@ class StageLoop:
         self.save()
         unproven = self.state.best is None and ending != "signal"
         if unproven and self.stepper.runtime.main:
-            with self._averaged():
+            with self.stepper.averaged():
                 self._around.best(self.state)
         return ending
 
@@ -244,75 +190,30 @@ class StageLoop:
     def _maybe_validate(self) -> None:
         step = self.state.step
         due = step > 0 and (step % self._val_every == 0 or step == self.total)
-        if self._val is None or not due or self.state.validated == step or self.state.early:
+        if self._validator is None or not due or self.state.validated == step or self.state.early:
             return
-        figures = self._figures(self._val)
+        figures = self._validator.figures(step)
         self.stepper.prepare()
         if figures is None:
             return  # interrupted: the checkpoint says that this validation is still to come
         self._tick()
         self.state.validated = step
         self._around.logs.figures(self.stage.name, step, "val", figures, self.state.seconds)
-        log.info("%s step %d: %s", self.stage.name, step, validation.in_words(figures))
-        self._judge(figures)
+        log.info("%s step %d: %s", self.stage.name, step, in_words(figures))
+        self._judge(figures, self._validator.score(figures))
 
-    def _judge(self, figures: dict[str, float]) -> None:
+    def _judge(self, figures: dict[str, float], new: float) -> None:
         state = self.state
-        new = validation.score(figures, self._settings.select)
         gained = state.best is None or new > state.best + self._settings.min_gain
         if state.best is None or new > state.best:
             state.best, state.best_step, state.best_figures = new, state.step, figures
             if self.stepper.runtime.main:
-                with self._averaged():
+                with self.stepper.averaged():
                     self._around.best(state)
         state.stale = 0 if gained else state.stale + 1
         state.early = 0 < self._settings.patience <= state.stale
 
-    def _figures(self, store: PairStore) -> dict[str, float] | None:
-        """Mean figures over the validation pairs, or None when asked to stop meanwhile."""
-        runtime = self.stepper.runtime
-        rows = []
-        self.stepper.module.eval()
-        with torch.no_grad(), self._averaged():
-            for number in range(runtime.rank, len(store.names), runtime.world):
-                if runtime.world == 1 and self._around.stopper.reason is not None:
-                    return None
-                rows.append(self._one_pair(store, number))
-        if runtime.world > 1:
-            from accelerate.utils import gather_object
-
-            rows = gather_object(rows)
-        return validation.average(rows)
-
-    def _one_pair(self, store: PairStore, number: int) -> dict[str, float]:
-        device = self.stepper.runtime.device
-        seed = derive(self._seed, self.stage.name, "val", number)
-        seed_globally(seed)
-        generator = torch.Generator(device).manual_seed(seed)
-        indices = store.of_pair(number)
-        figures: dict[str, float] = {}
-        if self.stage.registers:
-            context = Context(generator, device, step=self.state.step)
-            registrar = self._around.registrar(self.stepper.module)
-
-            def whole(pair: Pair, context: Context) -> Prediction:
-                with self.stepper.runtime.accelerator.autocast():
-                    return registrar(pair, self._around.options, context)
-
-            register = validation.as_prepared(whole, self._around.preparation)
-
-            figures = validation.validate_pair(store, indices, self.stage.batch, context, register)
-        if "dice" not in figures or self._settings.select == "loss":
-            context = Context(generator, device, step=self.state.step, training=True)
-            figures |= validation.loss_of_pair(
-                store, indices, self.stage.batch, context, self.stepper.loss
-            )
-        return figures
-
     # -- small things --------------------------------------------------------------------------
-
-    def _averaged(self) -> Any:
-        return self.stepper.ema.applied() if self.stepper.ema is not None else nullcontext()
 
     def _tick(self) -> None:
         now = time.monotonic()

@@ -80,20 +80,27 @@ class Turn:
 
     def step(
         self, step: int, scaler: Any = None, average: Callable[[list[Tensor]], None] | None = None
-    ) -> None:
-        """Apply the gradients that ``backward`` left; ``average`` makes them equal on all ranks."""
+    ) -> Tensor:
+        """Apply the gradients that ``backward`` left; ``average`` makes them equal on all ranks.
+
+        Returns the Euclidean norm of the whole gradient, before it is clipped.
+        """
         for group in self.torch.param_groups:
             group["lr"] = self.rate(step)
         if average is not None:
             average([_gradient(p) for p in self.parameters])
         if scaler is not None:
             scaler.unscale_(self.torch)
+        norm = torch.nn.utils.get_total_norm(
+            [p.grad for p in self.parameters if p.grad is not None]
+        )
         if self.spec.clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(self.parameters, self.spec.clip_norm)
+            torch.nn.utils.clip_grads_with_norm_(self.parameters, self.spec.clip_norm, norm)
         if scaler is not None:
             scaler.step(self.torch)
         else:
             self.torch.step()
+        return norm
 
 
 def _gradient(parameter: nn.Parameter) -> Tensor:

@@ -11,9 +11,9 @@ from torch import nn
 from regtool.engine.training.checkpoint import make_folder, save_tensors
 from regtool.engine.training.export import describe, export, make_config, reader_of
 from regtool.engine.training.frozen import fingerprints
-from regtool.engine.training.loop import State
 from regtool.engine.training.plan import Plan
 from regtool.engine.training.settings import LoopSettings
+from regtool.engine.training.state import State
 from regtool.engine.training.store import PairStore
 from regtool.errors import PluginError
 from regtool.plugins import discovery

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 
 import regtool
-from regtool.engine.training.loop import CHECKPOINT
 from regtool.engine.training.settings import (
     RunSettings,
     apply_overrides,
@@ -20,6 +19,7 @@ from regtool.engine.training.settings import (
     plain,
     read_settings,
 )
+from regtool.engine.training.state import CHECKPOINT
 from regtool.errors import OutputError, PluginError, UsageError
 from regtool.plugins import discovery
 from regtool.plugins.description import Method

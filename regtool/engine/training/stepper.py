@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -71,8 +71,11 @@ class Stepper:
         """Learning rate of the first optimiser."""
         return self.turns[0].rate(step)
 
-    def step(self, number: int) -> dict[str, Tensor]:
-        """Make step ``number``; returns its losses, detached. Raises PluginError."""
+    def step(self, number: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Make step ``number``; returns its losses, detached, and the norms of its gradients.
+
+        Raises PluginError.
+        """
         runtime = self.runtime
         seed = derive(self._seed, self.stage.name, "step", number, runtime.rank)
         seed_globally(seed)
@@ -84,16 +87,20 @@ class Stepper:
         if self._patch is not None:
             pair = random_patch(pair, self._patch, self._generator)
         context = Context(self._generator, runtime.device, step=number, training=True)
-        values: dict[str, Tensor] = {}
+        losses: dict[str, Tensor] = {}
+        norms: dict[str, Tensor] = {}
         for turn in self.turns:
-            values |= self._turn(turn, pair, context)
+            losses |= self._turn(turn, pair, context, norms)
         if self._scaler is not None:
             self._scaler.update()
         if self.ema is not None:
             self.ema.update()
-        return values
+        return losses, norms
 
-    def _turn(self, turn: Turn, pair: Pair, context: Context) -> dict[str, Tensor]:
+    def _turn(
+        self, turn: Turn, pair: Pair, context: Context, norms: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """One optimiser's losses; the norm of its gradient goes into ``norms``."""
         context.optimiser = turn.spec.name
         several = len(self.turns) > 1
         with turn.active() if several else nullcontext():
@@ -111,8 +118,8 @@ class Stepper:
             turn.torch.zero_grad(set_to_none=True)
             self.runtime.accelerator.backward(total)
         average = self.runtime.average_gradients if self.runtime.world > 1 else None
-        turn.step(context.step, self._scaler, average)
         prefix = f"{turn.spec.name}." if several else ""
+        norms[f"{prefix}gradient_norm"] = turn.step(context.step, self._scaler, average)
         return {f"{prefix}loss": total.detach()} | {
             f"{prefix}{name}": term.detach() for name, term in terms.items() if len(terms) > 1
         }
@@ -132,6 +139,10 @@ class Stepper:
         with torch.no_grad(), self.runtime.accelerator.autocast():
             terms = self.stage.step(self.module, pair, context).terms
         return float(torch.stack([term.float() for term in terms.values()]).sum())
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """The moving average in the weights' place, where the stage keeps one."""
+        return self.ema.applied() if self.ema is not None else nullcontext()
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
         """Everything a checkpoint has to hold, by group."""

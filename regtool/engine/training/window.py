@@ -11,20 +11,23 @@ from torch import Tensor
 
 
 class Window:
-    """Sums and counts of named losses.
+    """Sums and counts of named losses, and of the norms of gradients.
 
-    On the CPU values are taken at once; on a GPU they are kept as tensors until somebody asks, so
-    that steps do not wait for each other.
+    A norm may be infinite where mixed precision leaves a step out; such a one does not count. On
+    the CPU values are taken at once; on a GPU they are kept as tensors until somebody asks, so that
+    steps do not wait for each other.
     """
 
     def __init__(self) -> None:
         self._sums: dict[str, list[float]] = {}
         self._waiting: dict[str, list[Tensor]] = {}
+        self._norms: set[str] = set()
         self._finite = True
 
-    def add(self, values: Mapping[str, Tensor]) -> None:
-        """Take one step's losses (detached scalars)."""
-        for name, value in values.items():
+    def add(self, losses: Mapping[str, Tensor], norms: Mapping[str, Tensor]) -> None:
+        """Take one step's losses and norms (detached scalars)."""
+        self._norms |= norms.keys()
+        for name, value in (*losses.items(), *norms.items()):
             if value.device.type == "cpu":
                 self._count(name, [value.item()])
             else:
@@ -37,9 +40,9 @@ class Window:
         return self._finite
 
     def means(self) -> dict[str, float]:
-        """Mean of each loss since the last call; starts a new window."""
+        """Mean of each loss and norm since the last call; starts a new window."""
         self._settle()
-        out = {name: total / count for name, (total, count) in self._sums.items()}
+        out = {name: total / count for name, (total, count) in self._sums.items() if count}
         self._sums = {}
         return out
 
@@ -56,9 +59,13 @@ class Window:
     def _count(self, name: str, values: list[float]) -> None:
         pair = self._sums.setdefault(name, [0.0, 0])
         for value in values:
+            finite = math.isfinite(value)
+            if name not in self._norms:
+                self._finite = self._finite and finite
+            elif not finite:
+                continue
             pair[0] += value
             pair[1] += 1
-            self._finite = self._finite and math.isfinite(value)
 
     def _settle(self) -> None:
         for name, values in self._waiting.items():
