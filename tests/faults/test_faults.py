@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from inject import Everything, Injector, Scenario
+from fault_injector import Injector
+from fault_scenarios import Scenario
+from inject import Everything
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals and forks of POSIX")
 
