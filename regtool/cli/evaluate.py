@@ -180,7 +180,7 @@ def evaluate(
             result = _series(sources or [], series, frames, frame_range)
         common.print_json(result) if as_json else print_series(result)
         return
-    from regtool.engine.evaluate.items import collect
+    from regtool.engine.evaluate.items import collect, name_runs
     from regtool.engine.evaluate.many import evaluate_all
     from regtool.engine.evaluate.names import read_names
     from regtool.engine.evaluate.settings import Settings, parse_metrics, parse_structures
@@ -201,8 +201,7 @@ def evaluate(
         if path is not None
     }  # fmt: skip
     items = collect(sources or [], files=files)
-    for run in runs or []:
-        name, source = _named(run)
+    for name, source in name_runs(runs or [], {item.run for item in items}):
         items += collect([source], name, files)
     if not items:
         raise UsageError("nothing to evaluate: give a record, a folder, a table, or --compare")
@@ -221,16 +220,6 @@ def evaluate(
         print_evaluation(result)
     if result["failed"]:
         raise PairsFailed(f"{len(result['failed'])} of {len(items)} could not be evaluated")
-
-
-def _named(run: str) -> tuple[str, str]:
-    """``NAME=PATH``, or a path that names the run after its last part."""
-    name, equals, source = run.partition("=")
-    if not equals:
-        return Path(run).name or run, run
-    if not (name.strip() and source.strip()):
-        raise UsageError(f"--compare {run}: write NAME=FOLDER, NAME=TABLE.csv or a path alone")
-    return name.strip(), source.strip()
 
 
 def _series(

@@ -179,6 +179,16 @@ def test_runs_side_by_side(runs: Path, regtool: Program) -> None:
     assert f"+{test['mean_difference']:.4f}" in dice and "0.031" in dice
 
 
+def test_runs_in_folders_of_one_name(runs: Path, regtool: Program, tmp_path: Path) -> None:
+    for name, place in (("half", "r1"), ("good", "r2")):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "out").symlink_to(runs / name)
+    args = ("evaluate", "--compare", "r1/out", "--compare", "r2/out", "--metrics", "tre", "--json")
+    result = json.loads(regtool(*args).ok().out)
+    assert list(result["summary"]) == ["r1/out", "r2/out"]
+    assert result["comparison"]["tests"]["r2/out"]["tre"]["n"] == 6
+
+
 def test_groups_regions_and_names(runs: Path, regtool: Program, tmp_path: Path) -> None:
     record = runs / "half" / "pair1_regtool.json"
     (tmp_path / "names.csv").write_text("label,name\n1,wall\n2,pool\n3,spot\n")
@@ -269,6 +279,7 @@ def test_series_of_a_record(regtool: Program, tmp_path: Path) -> None:
         (("R", "--boxplot", "p.txt"), 2, ".png or .pdf"),
         (("R", "--surface-tolerance", "-1"), 2, "--surface-tolerance"),
         (("--compare", "a="), 2, "NAME=FOLDER"),
+        (("--compare", "a=b", "--compare", "a=c"), 2, "there is a run 'a' already"),
         (("--series", "a.nii.gz"), 2, "need --frames"),
         (("--frames", "a.nii.gz"), 2, "--series FILE or one record"),
         (("--series", "a.nii.gz", "--frames", "b.nii.gz"), 3, "a.nii.gz: no such file"),

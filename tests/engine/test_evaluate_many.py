@@ -12,7 +12,7 @@ import SimpleITK as sitk
 from evaluation_cases import write_case
 from scipy import stats
 
-from regtool.engine.evaluate.items import collect
+from regtool.engine.evaluate.items import collect, name_runs
 from regtool.engine.evaluate.many import evaluate_all
 from regtool.engine.evaluate.names import read_names
 from regtool.engine.evaluate.series import compare_series, parse_frames
@@ -45,6 +45,40 @@ def test_folders_stand_for_their_records(runs: Path) -> None:
         collect([runs / "nothing"])
     with pytest.raises(UsageError, match="neither a record"):
         collect([runs / "good" / "pair0_Warped.nii.gz"])
+
+
+@pytest.mark.parametrize(
+    ("runs", "names"),
+    [
+        (["r1/out", "r2/out"], ["r1/out", "r2/out"]),
+        (["a/r/out", "b/r/out", "c"], ["a/r/out", "b/r/out", "c"]),
+        (["out", "r1/out", "./x"], ["out", "r1/out", "x"]),
+        (["out=here", "r1/out", "c/out/"], ["out", "r1/out", "c/out"]),
+        (["r1/t.csv", "first=r1/t.csv", "."], ["t.csv", "first", "."]),
+        (["/d/out", "taken"], ["out", "taken"]),
+    ],
+)
+def test_runs_are_named_by_the_shortest_distinct_ends(runs: list[str], names: list[str]) -> None:
+    assert [name for name, _ in name_runs(runs)] == names
+
+
+def test_runs_of_a_table_keep_their_names() -> None:
+    assert name_runs(["a/out"], {"out", ""}) == [("a/out", "a/out")]
+
+
+@pytest.mark.parametrize(
+    ("runs", "taken"),
+    [
+        (["x=a", "x=b"], []),
+        (["a", "./a"], []),
+        (["x=a"], ["x"]),
+        (["a"], ["a"]),
+        (["a=b", "a"], []),
+    ],
+)
+def test_a_run_given_twice_is_refused(runs: list[str], taken: list[str]) -> None:
+    with pytest.raises(UsageError, match=r"^--compare \S+: there is a run '[ax]' already"):
+        name_runs(runs, taken)
 
 
 def test_summary_is_numpys(runs: Path) -> None:

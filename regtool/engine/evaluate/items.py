@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import difflib
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -57,6 +58,47 @@ def collect(
                 f"({', '.join(TABLES)})"
             )
     return found
+
+
+def name_runs(runs: Sequence[str], taken: Collection[str] = ()) -> list[tuple[str, str]]:
+    """Name and source of each ``--compare``: ``NAME=PATH``, or a path, which names its run.
+
+    A path gives the shortest end of it that no other run has: ``r1/out`` and ``r2/out`` in full.
+    ``taken`` are the names of runs that there are already. Raises UsageError for a name or path
+    that is given twice.
+    """
+    found = [_named(run) for run in runs]
+    given = Counter([*taken, *(name for name, _ in found if name is not None)])
+    for run, (name, _) in zip(runs, found, strict=True):
+        if name is not None and given[name] > 1:
+            raise UsageError(f"--compare {run}: there is a run {name!r} already; name it otherwise")
+    parts = {n: Path(source).parts or (source,) for n, (name, source) in enumerate(found)
+             if name is None}  # fmt: skip
+    length = dict.fromkeys(parts, 1)
+    while True:
+        tails = {n: str(Path(*parts[n][-length[n] :])) for n in parts}
+        counts = given + Counter(tails.values())
+        twice = [n for n in parts if counts[tails[n]] > 1]
+        longer = [n for n in twice if length[n] < len(parts[n])]
+        if not twice:
+            return [(tails[n] if name is None else name, at) for n, (name, at) in enumerate(found)]
+        if not longer:
+            raise UsageError(
+                f"--compare {runs[twice[-1]]}: there is a run {tails[twice[-1]]!r} already; "
+                "write NAME=PATH to tell them apart"
+            )
+        for n in longer:
+            length[n] += 1
+
+
+def _named(run: str) -> tuple[str | None, str]:
+    """``NAME=PATH``, or a path without a name."""
+    name, equals, source = run.partition("=")
+    if not equals:
+        return None, run
+    if not (name.strip() and source.strip()):
+        raise UsageError(f"--compare {run}: write NAME=FOLDER, NAME=TABLE.csv or a path alone")
+    return name.strip(), source.strip()
 
 
 def _folder(folder: Path, run: str, files: dict[str, Path]) -> list[Item]:
