@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import platform
@@ -136,3 +137,24 @@ def input_path(
         if is_file(place):
             return place
     raise InputError(f"{typed}: no such file, though {record_path} names it; {remedy}")
+
+
+def files_of(record_path: str | Path) -> list[Path]:
+    """A record and all files that it names and that are there: what no other output may replace.
+
+    Of a record that cannot be read, itself alone.
+    """
+    found = [expanded(record_path)]
+    try:
+        record = read_record(record_path)
+    except InputError:
+        return found
+    outputs, companions = record.get("outputs"), record.get("companions")
+    for role in outputs if isinstance(outputs, Mapping) else ():
+        with contextlib.suppress(InputError):
+            found.append(output_path(record_path, record, role))
+    for name in ("fixed", "moving", *(companions if isinstance(companions, Mapping) else ())):
+        with contextlib.suppress(InputError):
+            path = input_path(record_path, record, name)
+            found += [] if path is None else [path]
+    return found

@@ -180,7 +180,7 @@ def evaluate(
             result = _series(sources or [], series, frames, frame_range)
         common.print_json(result) if as_json else print_series(result)
         return
-    from regtool.engine.evaluate.items import collect, name_runs
+    from regtool.engine.evaluate.items import collect, inputs_of, name_runs
     from regtool.engine.evaluate.many import evaluate_all
     from regtool.engine.evaluate.names import read_names
     from regtool.engine.evaluate.settings import Settings, parse_metrics, parse_structures
@@ -201,12 +201,15 @@ def evaluate(
         if path is not None
     }  # fmt: skip
     items = collect(sources or [], files=files)
-    for name, source in name_runs(runs or [], {item.run for item in items}):
+    named = name_runs(runs or [], {item.run for item in items})
+    for name, source in named:
         items += collect([source], name, files)
     if not items:
         raise UsageError("nothing to evaluate: give a record, a folder, a table, or --compare")
     wanted = {key: path for key, path in (("csv", table), ("plot", boxplot)) if path is not None}
-    outputs = Outputs(wanted, inputs=[item.record for item in items], overwrite=overwrite)
+    read = [*(sources or []), *(source for _, source in named)]  # tables among them
+    read += [str(path) for path in (mask, names, *inputs_of(items)) if path is not None]
+    outputs = Outputs(wanted, inputs=read, overwrite=overwrite)
     alone = len(items) == 1 and not runs and (sources or [""])[0].lower().endswith(".json")
     with limited_threads(threads), progress.bar(quiet) as report:
         told = None if report is None else lambda done, total: report("evaluate", done, total)

@@ -205,6 +205,19 @@ def test_groups_regions_and_names(runs: Path, regtool: Program, tmp_path: Path) 
     assert found["settings"]["structures"] == {"in": [2, 3], "out": [1]}
 
 
+@pytest.mark.parametrize(
+    "target", ["pair0_1Warp.nii.gz", "images/0_fixed_labels.nii.gz", "t.csv", "mask.nii.gz"]
+)
+def test_no_input_is_replaced(target: str, regtool: Program, tmp_path: Path) -> None:
+    write_case(tmp_path)
+    shutil.copy(tmp_path / "images" / "0_fixed_labels.nii.gz", tmp_path / "mask.nii.gz")
+    (tmp_path / "t.csv").write_text("record\npair0_regtool.json\n")
+    before = (tmp_path / target).read_bytes()
+    ran = regtool("evaluate", "t.csv", "--mask", "mask.nii.gz", "--csv", target, "--overwrite")
+    assert ran.code == 2 and f"{target}: is an input as well as an output" in ran.err
+    assert (tmp_path / target).read_bytes() == before
+
+
 def test_bad_records_among_many(runs: Path, regtool: Program, tmp_path: Path) -> None:
     path = write_case(tmp_path / "set", 1)
     gone = write_case(tmp_path / "set", 2)

@@ -12,7 +12,7 @@ import SimpleITK as sitk
 from evaluation_cases import write_case
 from scipy import stats
 
-from regtool.engine.evaluate.items import collect, name_runs
+from regtool.engine.evaluate.items import Item, collect, inputs_of, name_runs
 from regtool.engine.evaluate.many import evaluate_all
 from regtool.engine.evaluate.names import read_names
 from regtool.engine.evaluate.series import compare_series, parse_frames
@@ -45,6 +45,21 @@ def test_folders_stand_for_their_records(runs: Path) -> None:
         collect([runs / "nothing"])
     with pytest.raises(UsageError, match="neither a record"):
         collect([runs / "good" / "pair0_Warped.nii.gz"])
+
+
+def test_inputs_are_all_files_of_the_items(tmp_path: Path) -> None:
+    record = write_case(tmp_path)
+    (tmp_path / "pair0_Warped.nii.gz").unlink()
+    (tmp_path / "bad_regtool.json").write_text("{")
+    own = {"fixed_labels": tmp_path / "own.nii.gz"}
+    items = [
+        Item(record, "a", files=own),
+        Item(record, "b"),
+        Item(tmp_path / "bad_regtool.json", "c"),
+    ]
+    found = inputs_of(items)
+    there = {path for path in tmp_path.rglob("*") if path.is_file()}
+    assert set(found) == {*there, own["fixed_labels"]} and len(found) == len(there) + 1
 
 
 @pytest.mark.parametrize(

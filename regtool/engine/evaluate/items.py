@@ -13,7 +13,7 @@ from regtool.engine.evaluate.pair import record_name
 from regtool.engine.evaluate.registered import FILES
 from regtool.errors import InputError, UsageError
 from regtool.paths import expanded, is_dir
-from regtool.record import SUFFIX, is_record
+from regtool.record import SUFFIX, files_of, is_record
 
 TABLES = (".csv", ".tsv")
 RUN = ("run", "group")
@@ -58,6 +58,12 @@ def collect(
                 f"({', '.join(TABLES)})"
             )
     return found
+
+
+def inputs_of(items: Sequence[Item]) -> list[Path]:
+    """All files that an evaluation of the items reads, each once."""
+    found = (path for item in items for path in (*files_of(item.record), *item.files.values()))
+    return list(dict.fromkeys(found))
 
 
 def name_runs(runs: Sequence[str], taken: Collection[str] = ()) -> list[tuple[str, str]]:
