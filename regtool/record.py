@@ -67,6 +67,19 @@ def is_record(path: str | Path) -> bool:
     return str(path).lower().endswith(".json")
 
 
+def records_below(folder: str | Path) -> list[Path]:
+    """Files named like records in a folder and below, in the order of their paths.
+
+    Not those in hidden folders, where files wait until they are complete.
+    """
+    start = expanded(folder)
+    return [
+        path
+        for path in sorted(start.rglob(f"*{SUFFIX}"))
+        if not any(part.startswith(".") for part in path.relative_to(start).parts[:-1])
+    ]
+
+
 def read_record(path: str | Path) -> dict[str, Any]:
     """Read a record and check its schema.
 

@@ -15,8 +15,7 @@ from regtool.imaging.reading import read_image, read_labels, read_mask
 from regtool.imaging.resample import resample
 from regtool.imaging.transforms import Transform, read_affine, read_field
 from regtool.imaging.volume import Volume
-from regtool.paths import expanded
-from regtool.record import SUFFIX, input_path, output_path, read_record, sha256
+from regtool.record import input_path, output_path, read_record, records_below, sha256
 from regtool.report.values import at
 from regtool.report.view import ExtraView, PairView
 from regtool.spatial.grid import Grid
@@ -82,10 +81,7 @@ def cohort_rows(folder: str | Path) -> Iterator[dict[str, Any]]:
     In the order of their paths. A file that is named like a record and is none is left out, and so
     is what lies in hidden folders, where files wait until they are complete.
     """
-    start = expanded(folder)
-    for path in sorted(start.rglob(f"*{SUFFIX}")):
-        if any(part.startswith(".") for part in path.relative_to(start).parts[:-1]):
-            continue
+    for path in records_below(folder):
         try:
             yield {**read_record(path), "record_path": str(path)}
         except InputError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,15 @@ def test_folders_stand_for_their_records(runs: Path) -> None:
         collect([runs / "nothing"])
     with pytest.raises(UsageError, match="neither a record"):
         collect([runs / "good" / "pair0_Warped.nii.gz"])
+
+
+def test_what_another_run_is_still_writing_does_not_count(tmp_path: Path) -> None:
+    record = write_case(tmp_path / "set")
+    shutil.copytree(record.parent, tmp_path / "set" / ".regtool-tmp-host-1-x")
+    assert [item.record for item in collect([tmp_path])] == [record]
+    hidden = tmp_path / ".hidden" / "set"  # the folder itself may be
+    shutil.copytree(record.parent, hidden)
+    assert [item.record.parent for item in collect([hidden])] == [hidden]
 
 
 def test_inputs_are_all_files_of_the_items(tmp_path: Path) -> None:

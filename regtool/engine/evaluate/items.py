@@ -13,7 +13,7 @@ from regtool.engine.evaluate.pair import record_name
 from regtool.engine.evaluate.registered import FILES
 from regtool.errors import InputError, UsageError
 from regtool.paths import expanded, is_dir
-from regtool.record import SUFFIX, files_of, is_record
+from regtool.record import SUFFIX, files_of, is_record, records_below
 
 TABLES = (".csv", ".tsv")
 RUN = ("run", "group")
@@ -35,10 +35,10 @@ def collect(
 ) -> list[Item]:
     """The items of records (``…regtool.json``), folders with records in them, and tables.
 
-    A folder stands for all records below it, in the order of their names. A table (CSV, or TSV) has
-    the columns ``record`` and, if wanted, ``fixed``, ``moving``, ``fixed_labels``,
-    ``moving_labels``, ``fixed_points``, ``moving_points``, ``name`` and ``run`` (or ``group``);
-    relative paths start at its folder. ``files`` hold where a row has none of its own.
+    A folder stands for all records below it (``records_below``). A table (CSV, or TSV) has the
+    columns ``record`` and, if wanted, ``fixed``, ``moving``, ``fixed_labels``, ``moving_labels``,
+    ``fixed_points``, ``moving_points``, ``name`` and ``run`` (or ``group``); relative paths start
+    at its folder. ``files`` hold where a row has none of its own.
     Raises InputError for a folder without records or a table that cannot be used, UsageError for
     anything else.
     """
@@ -108,7 +108,7 @@ def _named(run: str) -> tuple[str | None, str]:
 
 
 def _folder(folder: Path, run: str, files: dict[str, Path]) -> list[Item]:
-    records = sorted(folder.rglob(f"*{SUFFIX}"))
+    records = records_below(folder)
     if not records:
         raise InputError(f"{folder}: no record (…{SUFFIX}) in this folder or below")
     items = []
