@@ -6,7 +6,9 @@ first moments on.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import select
 import signal
 import sys
 from types import FrameType
@@ -79,6 +81,8 @@ def main() -> NoReturn:
         _run(debug)
     except _Stopped as error:
         _fail(_interrupted(error), debug)
+    finally:
+        _flush()
     sys.exit(0)
 
 
@@ -88,11 +92,38 @@ def _run(debug: bool) -> None:
     messages.install()
     try:
         create()(args=register.with_default_refine(sys.argv[1:]))
-    except BrokenPipeError:  # a reader such as head has gone: not worth a word
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        sys.exit(0)
+    except SystemExit as end:
+        cause = end.__context__  # typer catches a broken pipe itself, and exits with 1
+        if not isinstance(cause, BrokenPipeError):
+            raise
+        if _has_no_reader(1):  # such as head, which has seen enough: not worth a word
+            sys.exit(0)
+        _fail(expected(cause) or cause, debug)
     except Exception as error:
         _fail(expected(error) or error, debug)
+
+
+def _has_no_reader(number: int) -> bool:
+    """Whether a file descriptor is a pipe or terminal that nobody reads any more."""
+    if not hasattr(select, "poll"):  # Windows
+        return True
+    watch = select.poll()
+    watch.register(number, 0)
+    return bool(watch.poll(0))
+
+
+def _flush() -> None:
+    """Print what waits in buffers, or throw it away where nobody reads it.
+
+    Python would do so on its way out, and turn a broken pipe into words and exit code 120.
+    """
+    for number, stream in ((1, sys.__stdout__), (2, sys.__stderr__)):
+        try:
+            if stream is not None:
+                stream.flush()
+        except BrokenPipeError:
+            with contextlib.suppress(OSError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), number)
 
 
 def _fail(error: Exception, debug: bool) -> NoReturn:

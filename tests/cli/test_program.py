@@ -132,12 +132,40 @@ def test_errors_of_the_system(error: str, code: int, says: str, regtool: Program
     assert len(ran.err.splitlines()) == 1
 
 
-def test_reader_that_goes_away(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("args", "code"),
+    [
+        (["methods", "--json"], 0),  # more than a buffer holds
+        (["--version"], 0),  # less
+        (["weights", "verify", "bad"], 4),  # prints a table, then fails
+    ],
+)
+def test_reader_that_goes_away(args: list[str], code: int, tmp_path: Path) -> None:
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "config.json").write_text("{}")
+    reader, writer = os.pipe()
+    os.close(reader)
     done = subprocess.run(
-        f"{script()} methods --json | head -c 1", shell=True, capture_output=True, text=True,
-        cwd=tmp_path, env=environment(),
+        [str(script()), *args], stdout=writer, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
+        env=environment({"PYTHONUNBUFFERED": ""}),
     )  # fmt: skip
-    assert done.stderr == ""
+    os.close(writer)
+    assert done.returncode == code
+    assert len(done.stderr.splitlines()) == (code != 0) and "Broken" not in done.stderr
+
+
+def test_no_reader_of_anything(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([str(script()), "jacobian", "none.nii"], stdout=writer, stderr=writer,
+                          cwd=tmp_path, env=environment())  # fmt: skip
+    os.close(writer)
+    assert done.returncode == 3
+
+
+def test_another_broken_pipe_is_an_error(regtool: Program) -> None:
+    ran = regtool("jacobian", "x.nii", before=raising("BrokenPipeError(32, 'Broken pipe', 'tool')"))
+    assert ran.code == 8 and ran.err == "regtool: error: tool: Broken pipe\n"
 
 
 def on_a_terminal(args: list[str], cwd: Path, env: dict[str, str]) -> str:
