@@ -65,6 +65,19 @@ class Talk:
         messages.configure(self.verbose, self.quiet, self.debug, self.log_file)
 
 
+def hand_down(
+    context: typer.Context,
+    verbose: Verbose = 0,
+    quiet: Quiet = False,
+    debug: Debug = False,
+    log_file: LogFile = None,
+) -> None:
+    """Callback of a group: what is said before the name of a subcommand counts as after it."""
+    given = {"verbose": verbose, "quiet": quiet, "debug": debug, "log_file": log_file}
+    defaults = {name: value for name, value in given.items() if value}
+    context.default_map = {context.invoked_subcommand or "": defaults}
+
+
 def _print_version(wanted: bool) -> None:
     if wanted:
         print(f"regtool {__version__}")

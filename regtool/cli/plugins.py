@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from regtool.cli.common import Debug, Json
+from regtool.cli.common import Debug, Json, LogFile, Quiet, Talk, Verbose, hand_down
 from regtool.cli.tables import print_json, print_table
 from regtool.data.readers import READERS
 from regtool.errors import UsageError
@@ -23,11 +23,19 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+app.callback(help=app.info.help)(hand_down)
 
 
 @app.command("list")
-def list_plugins(as_json: Json = False, debug: Debug = False) -> None:
+def list_plugins(
+    verbose: Verbose = 0,
+    quiet: Quiet = False,
+    debug: Debug = False,
+    log_file: LogFile = None,
+    as_json: Json = False,
+) -> None:
     """List every installed plugin, method or data reader, the broken ones with the reason."""
+    Talk(verbose, quiet, debug, log_file).start()
     rows = _states("method", discovery.available(), discovery.load_all()[1])
     rows += _states("reader", discovery.available(readers.GROUP), readers.failures(READERS))
     if as_json:
@@ -64,10 +72,14 @@ def _states(
 @app.command("reader")
 def show_reader(
     name: Annotated[str, typer.Argument(help="Name of an installed reader.")],
-    as_json: Json = False,
+    verbose: Verbose = 0,
+    quiet: Quiet = False,
     debug: Debug = False,
+    log_file: LogFile = None,
+    as_json: Json = False,
 ) -> None:
     """Show what a data reader of a plugin reads, and its settings."""
+    Talk(verbose, quiet, debug, log_file).start()
     from regtool.plugins.options import describe_options
 
     if name in READERS and name not in readers.names():
@@ -110,13 +122,21 @@ def new_plugin(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder in which to make the plugin's folder.")
     ] = Path(),
+    verbose: Verbose = 0,
+    quiet: Quiet = False,
     debug: Debug = False,
+    log_file: LogFile = None,
+    as_json: Json = False,
 ) -> None:
     """Write the folder of a complete, working plugin to start from; print its path."""
+    Talk(verbose, quiet, debug, log_file).start()
     if name in discovery.names():
         log.warning("a method '%s' is installed already: the two would clash", name)
     folder = skeleton.create(name, output)
-    print(folder)
+    if as_json:
+        print_json({"name": name, "folder": str(folder)})
+    else:
+        print(folder)
     log.info(
         "next: pip install -e '%s[test]' && regtool methods %s && pytest %s", folder, name, folder
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from regtool.cli.common import Debug, Json, LogFile, Quiet, Talk, Verbose
+from regtool.cli.common import Debug, Json, LogFile, Quiet, Talk, Verbose, hand_down
 from regtool.cli.tables import print_json, print_table
 from regtool.errors import UsageError, WeightsError
 from regtool.paths import expanded, is_dir
@@ -27,12 +27,7 @@ app = typer.Typer(
 log = logging.getLogger("regtool.weights")
 
 
-@app.callback()
-def common(
-    verbose: Verbose = 0, quiet: Quiet = False, debug: Debug = False, log_file: LogFile = None
-) -> None:
-    """List, find, verify, fetch and publish pretrained weights."""
-    Talk(verbose, quiet, debug, log_file).start()
+app.callback(help=app.info.help)(hand_down)
 
 
 @app.command("list")
@@ -40,9 +35,14 @@ def list_(
     method: Annotated[
         str | None, typer.Argument(help="Only this method's weights.", show_default=False)
     ] = None,
+    verbose: Verbose = 0,
+    quiet: Quiet = False,
+    debug: Debug = False,
+    log_file: LogFile = None,
     as_json: Json = False,
 ) -> None:
     """List all weights and where they are on this machine."""
+    Talk(verbose, quiet, debug, log_file).start()
     from regtool.plugins import discovery
     from regtool.weights import stock
 
@@ -75,9 +75,15 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
 
 @app.command()
 def path(
-    name: Annotated[str, typer.Argument(help="Name of the weights.")], as_json: Json = False
+    name: Annotated[str, typer.Argument(help="Name of the weights.")],
+    verbose: Verbose = 0,
+    quiet: Quiet = False,
+    debug: Debug = False,
+    log_file: LogFile = None,
+    as_json: Json = False,
 ) -> None:
     """Print the folder of weights, without any request."""
+    Talk(verbose, quiet, debug, log_file).start()
     from regtool.weights import stock
 
     weights = stock.local(name)
@@ -97,9 +103,14 @@ def verify(
             show_default=False,
         ),
     ] = None,
+    verbose: Verbose = 0,
+    quiet: Quiet = False,
+    debug: Debug = False,
+    log_file: LogFile = None,
     as_json: Json = False,
 ) -> None:
     """Check files, and load them into their network."""
+    Talk(verbose, quiet, debug, log_file).start()
     from regtool.plugins import discovery
     from regtool.weights import stock
 
@@ -144,6 +155,10 @@ def pull(
             help="Also copy them there, for a machine without internet (REGTOOL_WEIGHTS_DIR).",
         ),
     ] = None,
+    verbose: Verbose = 0,
+    quiet: Quiet = False,
+    debug: Debug = False,
+    log_file: LogFile = None,
     as_json: Json = False,
 ) -> None:
     """Fetch weights from the Hub at their pinned commit.
@@ -151,6 +166,7 @@ def pull(
     Prints the folder of each. Weights that are here already cost no request; a damaged download is
     replaced.
     """
+    Talk(verbose, quiet, debug, log_file).start()
     from regtool.weights import stock
 
     records = []
@@ -181,6 +197,10 @@ def push(
             help="Put the pin into the plugin's description, if it is in a source checkout.",
         ),
     ] = True,
+    verbose: Verbose = 0,
+    quiet: Quiet = False,
+    debug: Debug = False,
+    log_file: LogFile = None,
     as_json: Json = False,
 ) -> None:
     """Publish a weights folder on the Hub and pin it.
@@ -188,6 +208,7 @@ def push(
     The folder holds README.md, config.json and model.safetensors. Needs a token that may
     write (HF_TOKEN, or 'hf auth login').
     """
+    Talk(verbose, quiet, debug, log_file).start()
     from regtool.plugins import discovery
     from regtool.weights import publish, stock
 

@@ -8,10 +8,14 @@ import pty
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 from cli_cases import QUICK, Program
 from warm_cli import environment, script
+
+from regtool.cli.app import create
 
 HEAVY = ("torch", "numpy", "SimpleITK", "nibabel", "huggingface_hub", "accelerate", "scipy")
 COMMANDS = ("register", "apply", "jacobian", "train", "methods", "weights", "plugins", "demo")
@@ -76,6 +80,32 @@ def test_help_fits_a_narrow_terminal(command: str, regtool: Program) -> None:
     ran = regtool(command, "--help", env={"COLUMNS": "40", "TERMINAL_WIDTH": "40"}).ok()
     assert ran.err == ""
     assert "\x1b" not in ran.out
+
+
+def leaves(command: Any, name: str = "") -> dict[str, Any]:
+    """Every command without subcommands, by the words that call it."""
+    if not hasattr(command, "commands"):
+        return {name: command}
+    inner = command.commands.items()
+    return {k: v for word, one in inner for k, v in leaves(one, f"{name} {word}".strip()).items()}
+
+
+def test_every_command_takes_the_common_options() -> None:
+    found = leaves(typer.main.get_command(create()))
+    assert {"register", "weights list", "weights push", "plugins reader", "plugins new"} <= {*found}
+    common = {"--verbose", "--quiet", "--debug", "--log-file", "--json"}
+    lack = {name: common - {option for p in command.params for option in p.opts}
+            for name, command in found.items()}  # fmt: skip
+    assert not any(lack.values()), lack
+
+
+def test_options_before_a_subcommand_count_as_after_it(regtool: Program, tmp_path: Path) -> None:
+    for number, args in enumerate((("plugins", "-q", "new"), ("plugins", "new", "-q"),
+                                   ("plugins", "--log-file", "log", "new"))):  # fmt: skip
+        ran = regtool(*args, f"m{number}", "--json").ok()
+        assert json.loads(ran.out) == {"name": f"m{number}", "folder": f"regtool-m{number}"}
+        assert ("pip install" in ran.err) == ("-q" not in args)
+    assert "pip install" in (tmp_path / "log").read_text()
 
 
 def test_bracketed_text_is_visible(regtool: Program) -> None:
