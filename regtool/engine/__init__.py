@@ -1,1 +1,4 @@
-"""The verbs: register, apply, jacobian, train. No argument parsing, no printing."""
+"""The verbs: register, refine, apply, jacobian, evaluate, cohort, rerun, train.
+
+No argument parsing, no printing.
+"""

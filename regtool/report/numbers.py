@@ -120,16 +120,13 @@ def similarity(record: Mapping[str, Any]) -> list[Span]:
     ]
 
 
-def dice(record: Mapping[str, Any], names: Mapping[str, str], colours: Mapping[str, str]) -> list[
-    Span
-]:  # fmt: skip
-    """Dice of every label, and the mean last; names and colours by the label's number as text."""
+def dice(record: Mapping[str, Any], colours: Mapping[str, str]) -> list[Span]:
+    """Dice of every label, and the mean last; colours by the label's number as text."""
     sides = [at(record, "dice", when, "labels") for when in ("before", "after")]
     before, after = (side if isinstance(side, Mapping) else {} for side in sides)
     labels = sorted({*before, *after}, key=lambda k: (len(str(k)), str(k)))
     rows = [
-        Span(names.get(k, f"label {k}"), figure(before, k), figure(after, k), colours.get(k, ""))
-        for k in labels
+        Span(f"label {k}", figure(before, k), figure(after, k), colours.get(k, "")) for k in labels
     ]
     if rows:
         first, last = (figure(record, "dice", when, "mean") for when in ("before", "after"))

@@ -56,7 +56,6 @@ def page_of(scene: Scene, shown: list[Stack]) -> str:
     record = view.record
     zooms = [zoom_of(stack.plane, scene.box) for stack in shown]
     colours = {str(label): scene.colour_of(label) for label in scene.labels}
-    names = {str(label): name for label, name in view.label_names.items()}
     moving, fixed = _names(record)
     return render(
         "pair.html.j2",
@@ -71,11 +70,11 @@ def page_of(scene: Scene, shown: list[Stack]) -> str:
         sections=[_section(scene, stack, zoom) for stack, zoom in zip(shown, zooms, strict=True)],
         zoomed=any(z.worth for z in zooms),
         box_is=scene.box_is,
-        legend=[(scene.colour_of(label), scene.name_of(label)) for label in scene.labels],
+        legend=[(scene.colour_of(label), f"label {label}") for label in scene.labels],
         unlisted=scene.all_labels - len(scene.labels),
         most_labels=MOST_LABELS,
         similarity=numbers.similarity(record),
-        dice=numbers.dice(record, names, colours),
+        dice=numbers.dice(record, colours),
         tables=numbers.tables(record, scene.displacement),
         facts=provenance.facts(record),
         command=provenance.command(record),

@@ -35,8 +35,7 @@ class Overlay:
 class Panel:
     """A picture (rows, columns) grey or (rows, columns, 3), 8 bits, with all that belongs to it.
 
-    ``dim`` asks for a darker raster under lines; ``smooth`` says that the raster may be compressed
-    hard.
+    ``dim`` asks for a darker raster under lines.
     """
 
     key: str

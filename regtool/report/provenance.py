@@ -25,8 +25,7 @@ def facts(record: Mapping[str, Any]) -> Pairs:
         ("Network grid", _grid(record.get("network_grid"))),
         ("Device", " · ".join(plain(record[k]) for k in ("device", "precision") if k in record)),
         ("Seed", plain(record.get("seed"))),
-        ("Date", plain(next((record[k] for k in ("date", "created", "finished", "started")
-                             if record.get(k)), ""))),
+        ("Date", plain(record.get("date") or "")),
     ]  # fmt: skip
     software = record.get("software")
     if isinstance(software, Mapping):

@@ -71,10 +71,6 @@ class Scene:
         """The colour of a label's outline."""
         return colour.LABEL_COLOURS[self.labels.index(label) % len(colour.LABEL_COLOURS)]
 
-    def name_of(self, label: int) -> str:
-        """What a label is called."""
-        return self.view.label_names.get(label, f"label {label}")
-
 
 def make_scene(view: PairView) -> Scene:
     """Choose every scale of a report from the whole volumes."""

@@ -48,7 +48,6 @@ class PairView:
     warped_labels: NDArray[Any] | None = None
     mask: NDArray[Any] | None = None
     extras: Mapping[str, ExtraView] = default(default_factory=dict)
-    label_names: Mapping[int, str] = default(default_factory=dict)
 
     def __post_init__(self) -> None:
         shape = self.grid.shape

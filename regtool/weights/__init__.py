@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from regtool.weights.files import file_sha256, read_config, read_header
-from regtool.weights.places import WEIGHTS_DIR_VARIABLE
 from regtool.weights.resolve import ResolvedWeights, locate, resolve
 from regtool.weights.state import load_into, load_state, network_differences
 
 __all__ = [
-    "WEIGHTS_DIR_VARIABLE",
     "ResolvedWeights",
     "file_sha256",
     "load_into",

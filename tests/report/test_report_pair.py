@@ -102,7 +102,7 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
         similarity={EVIL: {"before": 0.1, "after": 0.2}},
     )  # fmt: skip
     extras = {EVIL: ExtraView(np.zeros(grid.shape, dtype=np.float32), grid)}
-    page = written(tmp_path, record=record, extras=extras, label_names={1: EVIL})
+    page = written(tmp_path, record=record, extras=extras)
     page.check_self_contained()
     assert page.text.count(EVIL) > 12 and EVIL not in page.source
     assert "x" not in [link for _, link in page.links]
