@@ -10,6 +10,7 @@ import typer
 
 from regtool.cli import common, progress
 from regtool.cli.evaluation_tables import print_evaluation, print_series, tell
+from regtool.engine.evaluate.settings import METRICS
 from regtool.errors import PairsFailed, UsageError
 
 
@@ -76,8 +77,7 @@ def evaluate(
         typer.Option(
             "--metrics",
             metavar="NAME,NAME",
-            help="dice, hd95, surface_dice, tre, ncc, mse, nmse, psnr, ssim, folds, sd_jacobian, "
-            "sd_log_jacobian, inverse_error, seconds.",
+            help=f"{', '.join(METRICS)}.",
             show_default="all that the files allow",
         ),
     ] = None,

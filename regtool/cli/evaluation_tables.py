@@ -7,15 +7,8 @@ from typing import Any
 
 from regtool.cli.common import log
 from regtool.cli.tables import print_table
+from regtool.engine.evaluate.settings import TITLES
 
-TITLES = {
-    "dice": "Dice", "hd95": "HD95 (mm)", "surface_dice": "surface Dice", "tre": "TRE (mm)",
-    "tre_median": "TRE median (mm)", "tre_max": "TRE largest (mm)", "ncc": "NCC", "mse": "MSE",
-    "nmse": "NMSE", "psnr": "PSNR (dB)", "ssim": "SSIM", "folds": "J <= 0 (%)",
-    "sd_jacobian": "SD of J", "sd_log_jacobian": "SD of log J",
-    "inverse_error": "there and back (mm)", "inverse_error_max": "largest (mm)",
-    "seconds": "seconds",
-}  # fmt: skip
 _DIGITS = {"hd95": 2, "tre": 2, "tre_median": 2, "tre_max": 2, "psnr": 2, "seconds": 1}
 _SIGNIFICANT = ("mse", "nmse", "folds", "inverse_error", "inverse_error_max")
 STRUCTURES = 40

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from regtool.cli.common import Debug, Json, LogFile, Quiet, Talk, Verbose
-from regtool.cli.tables import print_json, print_table
+from regtool.cli.tables import cell, print_json, print_table
 from regtool.plugins import discovery
 from regtool.plugins.description import Method
 
@@ -64,7 +64,7 @@ def _show(entry: discovery.Entry, method: Method, as_json: bool) -> None:
     _section("presets", ("preset", "images", "network"), _preset_rows(method))
     weights_header = ("weights", "images", "anatomy", "modality", "licence", "published at")
     _section("weights", weights_header, _weights_rows(method))
-    rows = [(o.name, o.type, _value(o.default), o.help) for o in options]
+    rows = [(o.name, o.type, cell(o.default), o.help) for o in options]
     _section("options (--set NAME=VALUE)", ("option", "type", "default", "meaning"), rows)
 
 
@@ -134,14 +134,4 @@ def _dimensions(ndim: tuple[int, ...]) -> str:
 
 
 def _settings(mapping: Any) -> str:
-    return ", ".join(f"{key}={_value(value)}" for key, value in mapping.items()) or "-"
-
-
-def _value(value: Any) -> str:
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, (list, tuple)):
-        return ",".join(map(_value, value))
-    return str(value)
+    return ", ".join(f"{key}={cell(value)}" for key, value in mapping.items()) or "-"

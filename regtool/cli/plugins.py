@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from regtool.cli.common import Debug, Json, LogFile, Quiet, Talk, Verbose, hand_down
-from regtool.cli.tables import print_json, print_table
+from regtool.cli.tables import cell, print_json, print_table
 from regtool.data.readers import READERS
 from regtool.errors import UsageError
 from regtool.plugins import discovery, readers, skeleton
@@ -103,15 +103,8 @@ def show_reader(
     print(f"{name}:PLACE, of {entry.owner}: {reader.summary}")
     if settings:
         print()
-        rows = [(s.name, s.type, _shown(s.default), s.help) for s in settings]
+        rows = [(s.name, s.type, cell(s.default), s.help) for s in settings]
         print_table(rows, ("setting", "type", "default", ""), indent=2)
-
-
-def _shown(value: Any) -> str:
-    """A default as a user would write it."""
-    if value is None:
-        return "none"
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 @app.command("new")

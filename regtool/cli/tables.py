@@ -25,6 +25,17 @@ def print_json(data: Any) -> None:
         print(json.dumps(values, indent=2, allow_nan=False))
 
 
+def cell(value: Any) -> str:
+    """A value of an option as a user would write it."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return ",".join(map(cell, value))
+    return str(value)
+
+
 def print_table(rows: Sequence[Sequence[str]], header: Sequence[str] = (), indent: int = 0) -> None:
     """Print aligned columns: for a terminal of any width, one line a row elsewhere."""
     if not rows:

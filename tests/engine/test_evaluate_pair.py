@@ -206,7 +206,7 @@ def test_landmarks_outside_the_image_are_told(record: Path, tmp_path: Path) -> N
     assert found["after"]["tre"] == 0.0  # beyond its grid a field is zero
 
 
-@pytest.mark.parametrize("metric", list(METRICS))
+@pytest.mark.parametrize("metric", METRICS)
 def test_every_metric_can_be_had_alone(metric: str, record: Path) -> None:
     found = evaluate_record(record, settings=Settings((metric,)))["after"]
     assert {

@@ -158,6 +158,11 @@ def test_a_table_in_a_pipe_keeps_one_line_a_row(capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().out == ""
 
 
+def test_values_are_shown_as_they_are_typed() -> None:
+    shown = [tables.cell(value) for value in (None, True, (0.5, "a", (1, False)), [2], "b", 3)]
+    assert shown == ["none", "true", "0.5,a,1,false", "2", "b", "3"]
+
+
 def test_a_new_plugin_is_written_whole(tmp_path: Path, program: Runner) -> None:
     parent = tmp_path / "with space" / "more"
     ran = program("plugins", "new", "my-method", "-o", str(parent))

@@ -6,13 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-TITLES = {
-    "dice": "Dice", "hd95": "HD95 (mm)", "surface_dice": "surface Dice", "tre": "TRE (mm)",
-    "ncc": "NCC", "mse": "MSE", "nmse": "NMSE", "psnr": "PSNR (dB)", "ssim": "SSIM",
-    "folds": "J ≤ 0 (%)", "sd_jacobian": "SD of J", "sd_log_jacobian": "SD of log J",
-    "inverse_error": "there and back (mm)", "seconds": "seconds",
-}  # fmt: skip
-"""What the axes are called."""
+from regtool.engine.evaluate.settings import METRICS, TITLES
 
 BEFORE = "before"
 _COLUMNS = 4
@@ -31,7 +25,7 @@ def draw_boxplots(path: str | Path, result: dict[str, Any]) -> None:
     from matplotlib.figure import Figure
 
     series = _series(result["pairs"])
-    metrics = [m for m in TITLES if any(m in values for values in series.values())]
+    metrics = [m for m in METRICS if any(m in values for values in series.values())]
     structures = list(dict.fromkeys(k for v in series.values() for k in v if k.startswith("dice:")))
     structures = structures if 1 < len(structures) <= _LIMIT else []
     rows = max(1, math.ceil(len(metrics) / _COLUMNS))
@@ -49,7 +43,7 @@ def draw_boxplots(path: str | Path, result: dict[str, Any]) -> None:
         here = {name: values[metric] for name, values in series.items() if values.get(metric)}
         _boxes(axes, list(here.values()), range(len(here)), 0.6, [colours[n] for n in here])
         axes.set_xticks(range(len(here)), list(here), rotation=20 if len(here) > 2 else 0)
-        axes.set_title(TITLES[metric], fontsize=10)
+        axes.set_title(TITLES[metric].replace("<=", "≤"), fontsize=10)
     if structures:
         axes = figure.add_subplot(grid[rows, :])
         _structure_row(axes, series, structures, colours)

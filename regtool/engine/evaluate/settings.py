@@ -14,23 +14,18 @@ LabelInterpolation = Literal["nearest", "label"]
 Scheme = Literal["central", "forward"]
 Intensities = Literal["stored", "unit"]
 
-METRICS = {
-    "dice": "overlap of structures",
-    "hd95": "95th percentile Hausdorff distance of structures in mm",
-    "surface_dice": "share of surface voxels within the tolerance",
-    "tre": "target registration error of landmarks in mm",
-    "ncc": "correlation of fixed and warped image",
-    "mse": "mean squared difference",
-    "nmse": "squared difference over squared fixed image",
-    "psnr": "peak signal-to-noise ratio in dB",
-    "ssim": "structural similarity",
-    "folds": "voxels with a Jacobian determinant of 0 or less in percent",
-    "sd_jacobian": "standard deviation of the Jacobian determinant",
-    "sd_log_jacobian": "standard deviation of its logarithm",
-    "inverse_error": "there and back in mm",
-    "seconds": "duration of the registration",
-}
-"""What ``--metrics`` may name."""
+TITLES = {
+    "dice": "Dice", "hd95": "HD95 (mm)", "surface_dice": "surface Dice", "tre": "TRE (mm)",
+    "tre_median": "TRE median (mm)", "tre_max": "TRE largest (mm)", "ncc": "NCC", "mse": "MSE",
+    "nmse": "NMSE", "psnr": "PSNR (dB)", "ssim": "SSIM", "folds": "J <= 0 (%)",
+    "sd_jacobian": "SD of J", "sd_log_jacobian": "SD of log J",
+    "inverse_error": "there and back (mm)", "inverse_error_max": "largest (mm)",
+    "seconds": "seconds",
+}  # fmt: skip
+"""What every number is called, in the order of tables."""
+
+METRICS = tuple(name for name in TITLES if not name.endswith(("_median", "_max")))
+"""What ``--metrics`` may name; the others come with one of these."""
 
 OVERLAP = ("dice", "hd95", "surface_dice")
 IMAGES = ("ncc", "mse", "nmse", "psnr", "ssim")
@@ -41,7 +36,7 @@ FIELD = ("folds", "sd_jacobian", "sd_log_jacobian")
 class Settings:
     """Everything that changes a number of an evaluation.
 
-    ``metrics``: keys of ``METRICS``; None means all that the record and its files allow.
+    ``metrics``: of ``METRICS``; None means all that the record and its files allow.
     ``structures``: labels by name, whose mean is taken; None means every label by itself.
     ``names``: names of labels. ``label_interpolation``: ``nearest``, or ``label`` (one-hot linear
     with arg-max, METHODS 2.5). ``scheme``: differences of the Jacobian (METHODS 2.4). ``mask``: on
