@@ -19,6 +19,9 @@ from regtool.paths import expanded, is_file
 
 SCHEMA = 1
 SUFFIX = "regtool.json"
+WARPED, FIELD, AFFINE = "Warped.nii.gz", "1Warp.nii.gz", "0GenericAffine.mat"
+INVERSE, INVERSE_WARPED = "1InverseWarp.nii.gz", "InverseWarped.nii.gz"
+LABELS, COMPOSITE = "WarpedLabels.nii.gz", "Composite.h5"
 LARGEST = 2**26
 """Bytes of a record; a thousandth of that is much."""
 MAPS = "fixed points to moving points (resampling)"
@@ -118,6 +121,16 @@ def output_path(record_path: str | Path, record: Mapping[str, Any], role: str) -
     path = folder / name
     if not is_file(path):
         raise InputError(f"{path}: missing, though {record_path} lists it")
+    return path
+
+
+def check_unchanged(path: Path, digest: Any, record_path: str | Path) -> Path:
+    """The path of a file that still has the SHA-256 of its record (None: not known).
+
+    Raises InputError for another file.
+    """
+    if digest is not None and sha256(path) != digest:
+        raise InputError(f"{path}: has changed since {record_path} was written; register again")
     return path
 
 

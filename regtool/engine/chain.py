@@ -8,12 +8,12 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from regtool.engine.results import AFFINE, FIELD, INVERSE, invert_field, inverted
+from regtool.engine.results import invert_field, inverted
 from regtool.errors import InputError, UsageError
 from regtool.imaging.nifti import check_grid, check_memory
 from regtool.imaging.transforms import Transform, read_affine, read_field, read_transforms
 from regtool.paths import expanded, is_file
-from regtool.record import SUFFIX, is_record, output_path, read_record
+from regtool.record import AFFINE, FIELD, INVERSE, SUFFIX, is_record, output_path, read_record
 from regtool.spatial.grid import Grid
 
 

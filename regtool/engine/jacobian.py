@@ -11,14 +11,13 @@ import torch
 from numpy.typing import NDArray
 
 from regtool.engine.device import limited_threads
-from regtool.engine.results import AFFINE, FIELD
 from regtool.errors import GeometryError
 from regtool.imaging.nifti_write import check_suffix
 from regtool.imaging.reading import read_mask
 from regtool.imaging.resample import resample
 from regtool.imaging.transforms import read_affine, read_field
 from regtool.imaging.writing import Outputs
-from regtool.record import SUFFIX, is_record, output_path, read_record
+from regtool.record import AFFINE, FIELD, SUFFIX, is_record, output_path, read_record
 from regtool.spatial.grid import Grid
 from regtool.spatial.jacobian import field_jacobian, folds
 

@@ -20,7 +20,21 @@ from regtool.imaging.transforms import Matrix, Transform
 from regtool.imaging.writing import Outputs
 from regtool.paths import is_file
 from regtool.prepare.pair import Prepared
-from regtool.record import MAPS, SCHEMA, SUFFIX, describe_image, read_record, software
+from regtool.record import (
+    AFFINE,
+    COMPOSITE,
+    FIELD,
+    INVERSE,
+    INVERSE_WARPED,
+    LABELS,
+    MAPS,
+    SCHEMA,
+    SUFFIX,
+    WARPED,
+    describe_image,
+    read_record,
+    software,
+)
 from regtool.spatial.frames import to_network_displacement, to_world_field
 from regtool.spatial.grid import Grid
 from regtool.spatial.invert import invert
@@ -30,9 +44,6 @@ if TYPE_CHECKING:
     from regtool.engine.registrar import Registrar
     from regtool.engine.registration import Registration
 
-WARPED, FIELD, AFFINE = "Warped.nii.gz", "1Warp.nii.gz", "0GenericAffine.mat"
-INVERSE, INVERSE_WARPED = "1InverseWarp.nii.gz", "InverseWarped.nii.gz"
-LABELS, COMPOSITE = "WarpedLabels.nii.gz", "Composite.h5"
 ON_REQUEST = (INVERSE, INVERSE_WARPED, LABELS, COMPOSITE)
 
 

@@ -15,17 +15,27 @@ from regtool.imaging.reading import read_image, read_labels, read_mask
 from regtool.imaging.resample import resample
 from regtool.imaging.transforms import Transform, read_affine, read_field
 from regtool.imaging.volume import Volume
-from regtool.record import input_path, output_path, read_record, records_below, sha256
+from regtool.record import (
+    AFFINE,
+    FIELD,
+    INVERSE,
+    INVERSE_WARPED,
+    LABELS,
+    WARPED,
+    check_unchanged,
+    input_path,
+    output_path,
+    read_record,
+    records_below,
+)
 from regtool.report.values import at
 from regtool.report.view import ExtraView, PairView
 from regtool.spatial.grid import Grid
 
-_WARPED, _FIELD, _AFFINE = "Warped.nii.gz", "1Warp.nii.gz", "0GenericAffine.mat"
-_LABELS = "WarpedLabels.nii.gz"
 _FRAMES = 5
 """Frames of a series that are shown, the first and the last among them."""
 
-_NO_EXTRA = {_WARPED, _FIELD, _LABELS, "1InverseWarp.nii.gz", "InverseWarped.nii.gz"}
+_NO_EXTRA = {WARPED, FIELD, LABELS, INVERSE, INVERSE_WARPED}
 
 
 def pair_view_from(
@@ -51,10 +61,10 @@ def pair_view_from(
     moving_labels = moving_labels or _companion(record_path, record, "moving_labels", read_labels)
     fixed_mask = fixed_mask or _companion(record_path, record, "fixed_mask", read_mask)
     grid = fixed.grid
-    field, field_grid = read_field(_output(record_path, record, _FIELD))
+    field, field_grid = read_field(_output(record_path, record, FIELD))
     if not field_grid.same_as(grid):
         raise InputError(f"{record_path}: its field does not lie on the grid of {fixed.name}")
-    affine = read_affine(_output(record_path, record, _AFFINE), grid.ndim)
+    affine = read_affine(_output(record_path, record, AFFINE), grid.ndim)
     chain: list[Transform] = [(field, grid), affine]
     warped_labels = None
     if moving_labels is not None:
@@ -63,7 +73,7 @@ def pair_view_from(
         grid=grid,
         fixed=fixed.array,
         moving=resample(moving, grid),
-        warped=_on(read_image(_output(record_path, record, _WARPED)), grid),
+        warped=_on(read_image(_output(record_path, record, WARPED)), grid),
         field=field,
         affine=affine,
         record=record,
@@ -97,10 +107,10 @@ def images_of(record_path: str | Path) -> tuple[Volume, NDArray[Any], NDArray[An
     """
     record = read_record(record_path)
     fixed = read_image(_input(record_path, record, "fixed"))
-    warped = _on(read_image(_output(record_path, record, _WARPED)), fixed.grid)
+    warped = _on(read_image(_output(record_path, record, WARPED)), fixed.grid)
     labels = None
-    if isinstance(at(record, "outputs", _LABELS), Mapping):
-        labels = _on(read_labels(_output(record_path, record, _LABELS)), fixed.grid, "nearest")
+    if isinstance(at(record, "outputs", LABELS), Mapping):
+        labels = _on(read_labels(_output(record_path, record, LABELS)), fixed.grid, "nearest")
     return fixed, warped, labels
 
 
@@ -109,7 +119,7 @@ def _input(record_path: str | Path, record: Mapping[str, Any], which: str) -> Pa
     path = input_path(record_path, record, which)
     if path is None:
         raise InputError(f"{record_path}: names no file for its {which} image")
-    return _unchanged(path, at(record, which, "sha256"), record_path)
+    return check_unchanged(path, at(record, which, "sha256"), record_path)
 
 
 def _companion(record_path: str | Path, record: Mapping[str, Any], which: str, reader: Any) -> Any:
@@ -119,13 +129,7 @@ def _companion(record_path: str | Path, record: Mapping[str, Any], which: str, r
 
 def _output(record_path: str | Path, record: Mapping[str, Any], role: str) -> Path:
     path = output_path(record_path, record, role)
-    return _unchanged(path, record["outputs"][role].get("sha256"), record_path)
-
-
-def _unchanged(path: Path, digest: Any, record_path: str | Path) -> Path:
-    if isinstance(digest, str) and path.is_file() and sha256(path) != digest:
-        raise InputError(f"{path}: has changed since {record_path} was written; register again")
-    return path
+    return check_unchanged(path, record["outputs"][role].get("sha256"), record_path)
 
 
 def _on(volume: Volume, grid: Grid, interpolation: Any = "linear") -> NDArray[Any]:

@@ -130,13 +130,13 @@ def test_changed_and_missing_files(tmp_path: Path) -> None:
     path = write_case(tmp_path)
     image = tmp_path / "images" / "0_moving.nii.gz"
     save(image, blocks(5).astype(np.float32), GRID)
-    with pytest.raises(InputError, match=r"0_moving.nii.gz: changed since"):
+    with pytest.raises(InputError, match=r"0_moving.nii.gz: has changed since"):
         evaluate_record(path)
     found = evaluate_record(path, {"moving": image}, Settings(("ncc",)))
     assert found["before"]["ncc"] < 0.9  # what the user names is taken as it is
     warp = tmp_path / "pair0_1Warp.nii.gz"
     warp.write_bytes(warp.read_bytes() + b"0")
-    with pytest.raises(InputError, match=r"pair0_1Warp.nii.gz: changed since"):
+    with pytest.raises(InputError, match=r"pair0_1Warp.nii.gz: has changed since"):
         evaluate_record(path)
     warp.unlink()
     with pytest.raises(InputError, match=r"pair0_1Warp.nii.gz: missing"):

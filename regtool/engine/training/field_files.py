@@ -20,10 +20,8 @@ from regtool.paths import resolved
 from regtool.prepare.chain import chain_displacement
 from regtool.prepare.pair import Prepared
 from regtool.prepare.preparation import Preparation
-from regtool.record import SUFFIX, output_path, read_record
+from regtool.record import AFFINE, FIELD, SUFFIX, output_path, read_record
 from regtool.spatial.invert import invert
-
-FIELD, AFFINE = "1Warp.nii.gz", "0GenericAffine.mat"
 
 
 @dataclass(frozen=True)
