@@ -8,17 +8,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from regtool.engine.device import limited_threads
 from regtool.errors import GeometryError
+from regtool.imaging.gridded import read_mask_on
 from regtool.imaging.nifti_write import check_suffix
-from regtool.imaging.reading import read_mask
-from regtool.imaging.resample import resample
 from regtool.imaging.transforms import read_affine, read_field
 from regtool.imaging.writing import Outputs
 from regtool.record import AFFINE, FIELD, SUFFIX, is_record, output_path, read_record
-from regtool.spatial.grid import Grid
 from regtool.spatial.jacobian import field_jacobian, folds
 
 FLOOR = 1e-3
@@ -62,7 +59,7 @@ def jacobian(
     field, grid = read_field(warp)
     with limited_threads(threads):
         determinant = field_jacobian(field, grid)
-    inside = None if mask is None else _mask(mask, grid)
+    inside = None if mask is None else torch.from_numpy(read_mask_on(mask, grid, "the field"))
     try:
         summary: dict[str, Any] = folds(determinant, inside, FLOOR).as_dict()
     except ValueError as error:
@@ -83,15 +80,3 @@ def _beside(source: Path, log: bool) -> Path:
             name = name[: -len(suffix)]
             break
     return source.parent / f"{name}{'Log' if log else ''}Jacobian.nii.gz"
-
-
-def _mask(path: str | Path, grid: Grid) -> torch.Tensor:
-    volume = read_mask(path)
-    if volume.ndim != grid.ndim:
-        raise GeometryError(f"{path} is {volume.ndim}-D, but the field is {grid.ndim}-D")
-    values: NDArray[Any] = volume.array
-    if not volume.grid.same_as(grid):
-        values = resample(volume, grid, interpolation="nearest")
-    if not values.any():
-        raise GeometryError(f"{path}: empty on the grid of the field")
-    return torch.from_numpy(np.ascontiguousarray(values))

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from regtool.engine.request import Inputs
+from regtool.imaging.gridded import on_grid
 from regtool.imaging.resample import resample, transform_points
 from regtool.imaging.transforms import Transform
 from regtool.imaging.volume import Volume
@@ -30,7 +31,7 @@ def similarity(inputs: Inputs, warped: NDArray[Any]) -> dict[str, dict[str, floa
     before = resample(inputs.moving, fixed.grid)
     mask = None
     if inputs.fixed_mask is not None:
-        mask = resample(inputs.fixed_mask, fixed.grid, interpolation="nearest") > 0
+        mask = on_grid(inputs.fixed_mask, fixed.grid) > 0
         mask = mask if mask.any() else None
     images = {"before": before, "after": warped}
     return {
@@ -44,7 +45,7 @@ def overlap(inputs: Inputs, warped_labels: NDArray[Any] | None) -> dict[str, Any
     if inputs.fixed_labels is None or inputs.moving_labels is None or warped_labels is None:
         return None
     grid = inputs.fixed.grid
-    fixed = _on(inputs.fixed_labels, grid)
+    fixed = on_grid(inputs.fixed_labels, grid)
     before = resample(inputs.moving_labels, grid, interpolation="nearest")
     result: dict[str, Any] = {"interpolation": "nearest"}
     for name, labels in (("before", before), ("after", warped_labels)):
@@ -75,11 +76,5 @@ def determinant(field: NDArray[np.float32], grid: Grid, mask: Volume | None) -> 
     values = field_jacobian(field, grid)
     if mask is not None:
         with contextlib.suppress(ValueError):
-            return folds(values, torch.from_numpy(_on(mask, grid) > 0)).as_dict()
+            return folds(values, torch.from_numpy(on_grid(mask, grid) > 0)).as_dict()
     return folds(values).as_dict()
-
-
-def _on(volume: Volume, grid: Grid) -> NDArray[Any]:
-    if volume.grid.same_as(grid):
-        return volume.array
-    return resample(volume, grid, interpolation="nearest")

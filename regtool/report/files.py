@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regtool.errors import InputError
+from regtool.imaging.gridded import on_grid
 from regtool.imaging.reading import read_image, read_labels, read_mask
 from regtool.imaging.resample import resample
 from regtool.imaging.transforms import Transform, read_affine, read_field
@@ -73,14 +74,14 @@ def pair_view_from(
         grid=grid,
         fixed=fixed.array,
         moving=resample(moving, grid),
-        warped=_on(read_image(_output(record_path, record, WARPED)), grid),
+        warped=on_grid(read_image(_output(record_path, record, WARPED)), grid, "linear"),
         field=field,
         affine=affine,
         record=record,
-        fixed_labels=None if fixed_labels is None else _on(fixed_labels, grid, "nearest"),
-        moving_labels=None if moving_labels is None else _on(moving_labels, grid, "nearest"),
+        fixed_labels=None if fixed_labels is None else on_grid(fixed_labels, grid),
+        moving_labels=None if moving_labels is None else on_grid(moving_labels, grid),
         warped_labels=warped_labels,
-        mask=None if fixed_mask is None else _on(fixed_mask, grid, "nearest"),
+        mask=None if fixed_mask is None else on_grid(fixed_mask, grid),
         extras=_extras(record_path, record, grid),
     )
 
@@ -107,10 +108,10 @@ def images_of(record_path: str | Path) -> tuple[Volume, NDArray[Any], NDArray[An
     """
     record = read_record(record_path)
     fixed = read_image(_input(record_path, record, "fixed"))
-    warped = _on(read_image(_output(record_path, record, WARPED)), fixed.grid)
+    warped = on_grid(read_image(_output(record_path, record, WARPED)), fixed.grid, "linear")
     labels = None
     if isinstance(at(record, "outputs", LABELS), Mapping):
-        labels = _on(read_labels(_output(record_path, record, LABELS)), fixed.grid, "nearest")
+        labels = on_grid(read_labels(_output(record_path, record, LABELS)), fixed.grid)
     return fixed, warped, labels
 
 
@@ -130,12 +131,6 @@ def _companion(record_path: str | Path, record: Mapping[str, Any], which: str, r
 def _output(record_path: str | Path, record: Mapping[str, Any], role: str) -> Path:
     path = output_path(record_path, record, role)
     return check_unchanged(path, record["outputs"][role].get("sha256"), record_path)
-
-
-def _on(volume: Volume, grid: Grid, interpolation: Any = "linear") -> NDArray[Any]:
-    if volume.grid.same_as(grid):
-        return volume.array
-    return resample(volume, grid, interpolation=interpolation)
 
 
 def _extras(record_path: str | Path, record: Mapping[str, Any], grid: Grid) -> dict[str, ExtraView]:

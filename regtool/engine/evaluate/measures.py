@@ -13,8 +13,8 @@ from regtool.engine.device import choose_device
 from regtool.engine.evaluate.registered import Registered
 from regtool.engine.evaluate.settings import FIELD, IMAGES, Settings
 from regtool.errors import GeometryError, InputError
+from regtool.imaging.gridded import read_mask_on
 from regtool.imaging.points import read_points
-from regtool.imaging.reading import read_mask
 from regtool.imaging.resample import resample, transform_points
 from regtool.metrics.determinant import displacement_statistics
 from regtool.metrics.inverse_consistency import inverse_consistency
@@ -41,14 +41,7 @@ def fixed_mask(pair: Registered, settings: Settings) -> Array | None:
     """The mask on the fixed grid, True inside. Raises GeometryError for one that is empty."""
     if settings.mask is None:
         return None
-    volume = read_mask(settings.mask)
-    if volume.ndim != pair.grid.ndim:
-        raise GeometryError(f"{settings.mask}: is {volume.ndim}-D, {pair.path} {pair.grid.ndim}-D")
-    same = volume.grid.same_as(pair.grid)
-    values = volume.array if same else resample(volume, pair.grid, interpolation="nearest")
-    if not values.any():
-        raise GeometryError(f"{settings.mask}: empty on the grid of {pair.path}")
-    return np.asarray(values > 0)
+    return read_mask_on(settings.mask, pair.grid, str(pair.path))
 
 
 def measure_images(

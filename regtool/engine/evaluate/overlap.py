@@ -12,6 +12,7 @@ from regtool.engine.evaluate.measures import Numbers
 from regtool.engine.evaluate.registered import Registered
 from regtool.engine.evaluate.settings import OVERLAP, Settings
 from regtool.errors import GeometryError, InputError
+from regtool.imaging.gridded import on_grid
 from regtool.imaging.reading import read_labels
 from regtool.imaging.resample import resample
 from regtool.imaging.volume import Volume
@@ -41,10 +42,9 @@ def measure_overlap(pair: Registered, settings: Settings, numbers: Numbers) -> N
             raise GeometryError(
                 f"{volume.name}: is {volume.ndim}-D, {pair.path} {pair.grid.ndim}-D"
             )
-    target = fixed.array
     if not fixed.grid.same_as(pair.grid):
         numbers.notes.append(f"{fixed.name}: not on the grid of the fixed image; read as nearest")
-        target = resample(fixed, pair.grid, interpolation="nearest")
+    target = on_grid(fixed, pair.grid)
     structures = _structures(target, moving, settings)
     device = choose_device(settings.device)
     how = settings.label_interpolation
