@@ -12,7 +12,7 @@ from regtool.report import colour
 from regtool.report.planes import Plane, planes
 from regtool.report.view import PairView
 from regtool.spatial.grid import Grid
-from regtool.spatial.jacobian import field_jacobian
+from regtool.spatial.jacobian import field_jacobian, inner
 
 MOST_LABELS = 12
 """Labels whose outlines are drawn: the largest."""
@@ -137,10 +137,10 @@ def _displacement(length: NDArray[Any]) -> dict[str, float]:
 
 def _folded(determinant: NDArray[Any], mask: NDArray[Any] | None) -> NDArray[np.bool_]:
     """As ``regtool.spatial.jacobian.folds`` counts: not the outermost layer, inside the mask."""
-    inner = tuple(slice(1, -1) if n > 2 else slice(None) for n in determinant.shape)
+    part = inner(determinant.shape)
     folded = np.zeros(determinant.shape, dtype=bool)
-    folded[inner] = ~(determinant[inner] > 0)
-    if mask is not None and (mask[inner] != 0).any():
+    folded[part] = ~(determinant[part] > 0)
+    if mask is not None and (mask[part] != 0).any():
         folded &= mask != 0
     return folded
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -83,6 +83,11 @@ class FoldSummary:
         return asdict(self)
 
 
+def inner(shape: Sequence[int]) -> tuple[slice, ...]:
+    """All but the outermost layer, where differences are one-sided; short axes (< 3) whole."""
+    return tuple(slice(1, -1) if n > 2 else slice(None) for n in shape)
+
+
 def folds(
     determinant: Tensor, mask: Tensor | None = None, floor: float = 1e-3, trim: bool = True
 ) -> FoldSummary:
@@ -98,12 +103,12 @@ def folds(
     Raises ValueError when the mask leaves no voxel.
     """
     det = determinant.detach()
-    inner = tuple(slice(1, -1) if n > 2 and trim else slice(None) for n in det.shape)
-    values = det[inner]
+    part = inner(det.shape) if trim else (...,)
+    values = det[part]
     if mask is not None:
         if mask.shape != det.shape:
             raise ValueError(f"mask {tuple(mask.shape)} for a map of shape {tuple(det.shape)}")
-        values = values[mask[inner] != 0]
+        values = values[mask[part] != 0]
     values = values.reshape(-1).double()
     if not values.numel():
         raise ValueError("no voxel inside the mask (the outermost layer does not count)")

@@ -15,7 +15,7 @@ from regtool.prepare.preparation import Preparation
 from regtool.prepare.tiles import blended
 from regtool.spatial.compose import compose_affine
 from regtool.spatial.integrate import integrate
-from regtool.spatial.jacobian import jacobian_determinant
+from regtool.spatial.jacobian import inner, jacobian_determinant
 from regtool.spatial.warp import warp, warp_labels
 
 
@@ -78,8 +78,7 @@ class _Sums:
 
     def add(self, pair: Pair, displacement: Tensor) -> None:
         determinant = jacobian_determinant(displacement)
-        inner = tuple(slice(1, -1) if n > 2 else slice(None) for n in determinant.shape[1:])
-        determinant = determinant[(slice(None), *inner)]
+        determinant = determinant[(slice(None), *inner(determinant.shape[1:]))]
         self.folds += int((~(determinant > 0)).sum())
         self.voxels += determinant.numel()
         warped = warp(pair.moving.image.float(), displacement).double()
