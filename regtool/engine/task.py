@@ -21,15 +21,13 @@ from regtool.errors import GeometryError, PluginError, WorseError
 from regtool.imaging.initial import check_overlap, initial_transform
 from regtool.imaging.resample import resample
 from regtool.imaging.transforms import Transform
+from regtool.metrics.similarity import NOISE
 from regtool.plugins import discovery
 from regtool.plugins.description import Method
 from regtool.plugins.exchange import Prediction
 from regtool.prepare.chain import chain_displacement
 from regtool.prepare.pair import Prepared, prepare_pair
 from regtool.spatial.grid import Matrix
-
-_NOISE = 3e-3
-"""A loss of local NCC up to this is interpolation, not a failed registration."""
 
 Report = Callable[[str, int, int], None]
 
@@ -228,7 +226,7 @@ def _measure(
 
 def _got_worse(similarity: dict[str, dict[str, float]]) -> str | None:
     local = similarity["local_ncc"]
-    if local["after"] >= local["before"] - _NOISE:
+    if local["after"] >= local["before"] - NOISE:
         return None
     return (
         f"the similarity got worse: local NCC {local['before']:.3f} before, "

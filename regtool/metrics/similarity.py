@@ -11,6 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from regtool.losses.ncc import local_ncc
 
+NOISE = 3e-3
+"""A change of local NCC up to this is interpolation, not registration."""
+
 
 def ncc(fixed: ArrayLike, moving: ArrayLike, mask: ArrayLike | None = None) -> float:
     """Pearson's correlation over all voxels (of the mask), in [-1, 1]; 0 when one is constant."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from regtool.record import SUFFIX
-from regtool.report.values import at, figure, file_name, listed, plain
+from regtool.report.values import at, figure, file_name, listed, one_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ def case_of(row: Mapping[str, Any]) -> Case:
     labels = {str(k): (figure(first, k), figure(last, k)) for k in {**first, **last}}
     return Case(
         name=_name(row, path),
-        method=plain(at(row, "method", "name")),
+        method=one_line(at(row, "method", "name")),
         numbers=numbers,
         labels=labels,
         warnings=tuple(listed(row.get("warnings"))),

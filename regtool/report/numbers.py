@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from regtool.metrics.similarity import NOISE
 from regtool.report import values
 from regtool.report.values import at, change, figure, percent, text
 
 Tone = Literal["good", "bad", "plain"]
-_NOISE = 0.003
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,7 @@ class Table:
 
 def tiles(record: Mapping[str, Any], displacement: Mapping[str, float]) -> list[Tile]:
     """Similarity, overlap, landmarks, folds, displacement and time, as far as they are known."""
+    tone: Tone
     found = [_pair("Local NCC", record, ("similarity", "local_ncc"), 3, "higher is more alike")]
     if figure(record, "dice", "after", "mean") is not None:
         labels = at(record, "dice", "after", "labels")
@@ -76,12 +77,15 @@ def tiles(record: Mapping[str, Any], displacement: Mapping[str, float]) -> list[
         before, after = (figure(record, "tre_mm", w, "mean") for w in ("before", "after"))
         count_points = figure(record, "tre_mm", "after", "count")
         note = f"mm, mean of {text(count_points, 0)} landmarks"
-        found.append(Tile("TRE", text(before, 2), text(after, 2), note, _tone(after, before)))
+        first, last = text(before, 2), text(after, 2)
+        # In mm no change is noise that can be seen in the numbers.
+        tone = "plain" if first == last else _tone(after, before, noise=0.0)
+        found.append(Tile("TRE", first, last, note, tone))
     folds = figure(record, "jacobian", "count")
     if folds is not None:
         share = percent(figure(record, "jacobian", "percent"))
         note = "nothing is turned inside out" if folds == 0 else f"{share} of the voxels"
-        tone: Tone = "good" if folds == 0 else "bad"
+        tone = "good" if folds == 0 else "bad"
         found.append(Tile("Folds", "", text(folds, 0), note, tone))
         note = "spread of volume change; lower is smoother"
         found.append(Tile("SD log J", "", text(figure(record, "jacobian", "sd_log")), note))
@@ -90,7 +94,7 @@ def tiles(record: Mapping[str, Any], displacement: Mapping[str, float]) -> list[
     found.append(Tile("Displacement", "", text(displacement["p95"], 1, " mm"), note))
     seconds = figure(record, "seconds", "total")
     if seconds is not None:
-        device = values.plain(record.get("device"))
+        device = values.one_line(record.get("device"))
         shown = text(seconds, 1 if seconds < 100 else 0, " s")
         found.append(Tile("Time", "", shown, f"on {device}, reading and writing included"))
     return found
@@ -103,8 +107,8 @@ def _pair(
     return Tile(name, text(before, digits), text(after, digits), note, _tone(before, after))
 
 
-def _tone(before: float | None, after: float | None) -> Tone:
-    if before is None or after is None or abs(after - before) <= _NOISE:
+def _tone(before: float | None, after: float | None, noise: float = NOISE) -> Tone:
+    if before is None or after is None or abs(after - before) <= noise:
         return "plain"
     return "good" if after > before else "bad"
 
@@ -205,8 +209,9 @@ def _flat(found: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
         if isinstance(value, Mapping):
             rows += _flat(value, f"{name}, ")
         else:
-            rows.append((name, values.plain(value).replace("-", values.MINUS)
-                         if isinstance(value, int | float) else values.plain(value)))  # fmt: skip
+            shown = values.one_line(value)
+            minus = values.MINUS if isinstance(value, int | float) else "-"
+            rows.append((name, shown.replace("-", minus)))
     return rows
 
 

@@ -85,7 +85,7 @@ def page_of(scene: Scene, shown: list[Stack]) -> str:
         mesh=scene.mesh,
         is_2d=scene.grid.ndim == 2,
         has_affine=record.get("affine_is_identity") is False,
-        version=values.plain(at(record, "software", "regtool")),
+        version=values.one_line(at(record, "software", "regtool")),
     )
 
 
@@ -134,10 +134,10 @@ def _about(plane: Plane, scene: Scene) -> str:
 
 def _subtitle(view: PairView) -> str:
     record = view.record
-    parts = [values.plain(at(record, "method", "name"))]
+    parts = [values.one_line(at(record, "method", "name"))]
     weights = at(record, "weights", "name")
     if weights:
-        parts.append(values.plain(weights))
+        parts.append(values.one_line(weights))
     size, spacing = values.sizes(list(view.grid.size)), values.sizes(list(view.grid.spacing))
     parts.append(f"{view.grid.ndim}-D, {size} voxels of {spacing} mm")
     return " · ".join(parts)

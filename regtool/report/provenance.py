@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from regtool.report.values import at, file_name, listed, plain, sizes
+from regtool.report.values import at, file_name, listed, one_line, sizes
 
 Pairs = list[tuple[str, str]]
 
@@ -16,20 +16,20 @@ def facts(record: Mapping[str, Any]) -> Pairs:
     weights = record.get("weights")
     options = record.get("options")
     found: Pairs = [
-        ("Method", " · ".join(t for t in (plain(at(record, "method", "name")),
-                                          plain(at(record, "method", "distribution"))) if t)),
+        ("Method", " · ".join(t for t in (one_line(at(record, "method", "name")),
+                                          one_line(at(record, "method", "distribution"))) if t)),
         ("Weights", _weights(weights)),
         ("Options", _options(options)),
         ("Initial alignment", _initial(record)),
-        ("Slice by slice", f"along {plain(record['slices'])}" if record.get("slices") else ""),
+        ("Slice by slice", f"along {one_line(record['slices'])}" if record.get("slices") else ""),
         ("Network grid", _grid(record.get("network_grid"))),
-        ("Device", " · ".join(plain(record[k]) for k in ("device", "precision") if k in record)),
-        ("Seed", plain(record.get("seed"))),
-        ("Date", plain(record.get("date") or "")),
+        ("Device", " · ".join(one_line(record[k]) for k in ("device", "precision") if k in record)),
+        ("Seed", one_line(record.get("seed"))),
+        ("Date", one_line(record.get("date") or "")),
     ]  # fmt: skip
     software = record.get("software")
     if isinstance(software, Mapping):
-        found.append(("Software", " · ".join(f"{k} {plain(v)}" for k, v in software.items())))
+        found.append(("Software", " · ".join(f"{k} {one_line(v)}" for k, v in software.items())))
     return [(name, value) for name, value in found if value]
 
 
@@ -46,14 +46,14 @@ def inputs(record: Mapping[str, Any]) -> list[dict[str, str]]:
         if isinstance(entry, Mapping):
             path = entry.get("path")
             rows.append({
-                "role": which, "name": file_name(path) or "in memory", "path": plain(path),
-                "grid": _grid(entry), "type": plain(entry.get("type")),
-                "sha256": plain(entry.get("sha256")),
+                "role": which, "name": file_name(path) or "in memory", "path": one_line(path),
+                "grid": _grid(entry), "type": one_line(entry.get("type")),
+                "sha256": one_line(entry.get("sha256")),
             })  # fmt: skip
     companions = record.get("companions")
     for role, path in companions.items() if isinstance(companions, Mapping) else ():
         rows.append({"role": str(role).replace("_", " "), "name": file_name(path),
-                     "path": plain(path), "grid": "", "type": "", "sha256": ""})  # fmt: skip
+                     "path": one_line(path), "grid": "", "type": "", "sha256": ""})  # fmt: skip
     return rows
 
 
@@ -61,7 +61,7 @@ def outputs(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     """File names and hashes of what was written."""
     found = record.get("outputs")
     entries = found.values() if isinstance(found, Mapping) else ()
-    return [(plain(at(e, "file")), plain(at(e, "sha256"))) for e in entries]
+    return [(one_line(at(e, "file")), one_line(at(e, "sha256"))) for e in entries]
 
 
 def affine(record: Mapping[str, Any]) -> list[list[str]]:
@@ -70,7 +70,7 @@ def affine(record: Mapping[str, Any]) -> list[list[str]]:
     if record.get("affine_is_identity") is not False or not isinstance(matrix, list):
         return []
     return [
-        [f"{v:.5g}" if isinstance(v, int | float) else plain(v) for v in row]
+        [f"{v:.5g}" if isinstance(v, int | float) else one_line(v) for v in row]
         for row in matrix
         if isinstance(row, list)
     ]
@@ -79,19 +79,19 @@ def affine(record: Mapping[str, Any]) -> list[list[str]]:
 def _options(found: Any) -> str:
     """Options that have a value; those left to the method are none of them."""
     known = found.items() if isinstance(found, Mapping) else ()
-    return ", ".join(f"{key} {plain(value)}" for key, value in known if value is not None)
+    return ", ".join(f"{key} {one_line(value)}" for key, value in known if value is not None)
 
 
 def _weights(found: Any) -> str:
     if not isinstance(found, Mapping) or not found.get("name"):
         return ""
-    parts = [plain(found["name"]), plain(found.get("source"))]
-    parts += [f"{k} {plain(found[k])}" for k in ("hub", "revision", "sha256") if found.get(k)]
+    parts = [one_line(found["name"]), one_line(found.get("source"))]
+    parts += [f"{k} {one_line(found[k])}" for k in ("hub", "revision", "sha256") if found.get(k)]
     return " · ".join(parts)
 
 
 def _initial(record: Mapping[str, Any]) -> str:
-    kind = plain(record["initial"]) if record.get("initial") else ""
+    kind = one_line(record["initial"]) if record.get("initial") else ""
     if record.get("affine_is_identity") is False:
         return f"{kind}; the affine below belongs to the result"
     return kind

@@ -48,7 +48,7 @@ def percent(value: float | None) -> str:
     return f"{value:.3g} %"
 
 
-def plain(value: Any) -> str:
+def one_line(value: Any) -> str:
     """Any value of a record in one line."""
     if value is None:
         return NONE
@@ -57,9 +57,9 @@ def plain(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {plain(item)}" for key, item in value.items()) or NONE
+        return ", ".join(f"{key} {one_line(item)}" for key, item in value.items()) or NONE
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return ", ".join(plain(item) for item in value) or NONE
+        return ", ".join(one_line(item) for item in value) or NONE
     return str(value)
 
 

@@ -15,6 +15,7 @@ from report_html import Page
 from report_views import make_record, make_view
 
 from regtool.errors import OutputError, UsageError
+from regtool.report.numbers import tiles
 from regtool.report.pair import pair_report
 from regtool.report.pngs import names
 from regtool.report.scene import make_scene
@@ -82,6 +83,25 @@ def test_oblique_planes_say_so(tmp_path: Path) -> None:
     assert re.search(
         r"oblique, \d+° off the axial plane", written(tmp_path, direction="oblique").text
     )
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "tone"),
+    [
+        (0.013, 0.011, "plain"),  # both are shown as 0.01
+        (0.016, 0.014, "good"),  # 0.02 and 0.01: less than what counts for a similarity
+        (1.0, 1.25, "bad"),
+        (None, 1.25, "plain"),
+    ],
+)
+def test_a_change_in_mm_has_a_tone_when_it_shows(
+    before: float | None, after: float, tone: str
+) -> None:
+    landmarks = {"before": {"mean": before}, "after": {"mean": after, "count": 5}}
+    record = make_record(make_view().grid, tre_mm=landmarks)
+    found = {tile.name: tile for tile in tiles(record, {"max": 1.0, "p95": 1.0})}
+    assert found["TRE"].tone == tone
+    assert found["Local NCC"].tone == "good"
 
 
 def test_hostile_names_stay_text(tmp_path: Path) -> None:
