@@ -257,13 +257,6 @@ def test_data_that_cannot_be_read_leave_nothing_in_the_way(run: Run, tmp_path: P
     assert left.stat().st_mtime_ns == before
 
 
-def test_overwrite_leaves_strange_files_alone(run: Run, tmp_path: Path) -> None:
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run/notes.txt").write_text("mine")
-    run(steps=1, overwrite=True)
-    assert (tmp_path / "run/notes.txt").read_text() == "mine"
-
-
 def test_two_processes_do_not_share_a_folder(run: Run, tmp_path: Path) -> None:
     with locked(tmp_path / "run"), pytest.raises(OutputError, match="another process"):
         run()

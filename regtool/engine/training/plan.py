@@ -108,7 +108,16 @@ def _existing(request: TrainRequest) -> RunSettings | None:
             f"{folder}: not empty; continue the run there with --resume, replace it with "
             "--overwrite, or name another folder with -o"
         )
+    if used and not _holds_run(folder):
+        raise OutputError(
+            f"{folder}: holds no run that --overwrite could replace; name another folder with -o"
+        )
     return None
+
+
+def _holds_run(folder: Path) -> bool:
+    """Whether a run began there: nothing else of that name is ours to replace."""
+    return (folder / SETTINGS).exists() or (folder / CHECKPOINT).exists()
 
 
 def _is_trace(name: str) -> bool:

@@ -26,7 +26,7 @@ from regtool.errors import Interrupted, RegtoolError
 
 __all__ = ["TrainRequest", "TrainResult", "train"]
 
-_OWN = ("log.csv", SETTINGS, CHECKPOINT)
+_OWN = ("log.csv", CHECKPOINT)  # the settings mark a run, so the new ones take their place
 _OWN_FOLDERS = ("tensorboard", "stages", "weights")  # the cache has a key of its own
 
 
