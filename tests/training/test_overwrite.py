@@ -10,7 +10,7 @@ import training_toy
 from conftest import Rows
 
 from regtool.engine.training import TrainResult
-from regtool.errors import InputError, OutputError, UsageError
+from regtool.errors import InputError, OutputError, UsageError, WeightsError
 
 Run = Callable[..., TrainResult]
 Read = Callable[[Path], Rows]
@@ -20,13 +20,13 @@ def _contents(folder: Path) -> dict[str, bytes]:
     """Every file of a folder but the lock and what was prepared."""
     files = [p for p in folder.rglob("*") if p.is_file()]
     names = {p.relative_to(folder): p for p in files}
-    return {str(n): p.read_bytes() for n, p in names.items() if n.parts[0] not in (".lock", "cache")}
+    return {
+        str(n): p.read_bytes() for n, p in names.items() if n.parts[0] not in (".lock", "cache")
+    }
 
 
 @pytest.mark.parametrize("name", ["weights", "stages", "tensorboard"])
-def test_a_folder_that_holds_no_run_is_not_overwritten(
-    run: Run, tmp_path: Path, name: str
-) -> None:
+def test_a_folder_that_holds_no_run_is_not_overwritten(run: Run, tmp_path: Path, name: str) -> None:
     mine = tmp_path / "run" / name / "mine.txt"
     mine.parent.mkdir(parents=True)
     mine.write_text("mine")
@@ -48,3 +48,45 @@ def test_overwrite_replaces_a_run_and_leaves_strange_files_alone(run: Run, tmp_p
     assert (tmp_path / "run/notes.txt").read_text() == "mine"
     assert [p.name for p in (tmp_path / "run/stages").iterdir()] == ["main.safetensors"]
     assert [p.name for p in (tmp_path / "run/weights").iterdir()] == ["toy-tiny"]
+
+
+def test_a_run_stands_until_the_new_one_is_prepared(run: Run, tmp_path: Path, rows: Read) -> None:
+    folder = run(steps=2).folder
+    before = _contents(folder)
+    table = training_toy.make_data(tmp_path / "own")
+    (table.parent / "4_moving.nii.gz").write_bytes(b"damaged")
+    with pytest.raises(InputError, match="4_moving"):
+        run(data=[str(table)], overwrite=True)
+    assert _contents(folder) == before
+    assert run(resume=True, steps=2).ending == "finished"
+
+
+def test_a_run_does_not_start_from_what_it_replaces(run: Run, tmp_path: Path) -> None:
+    folder = run(steps=2).folder
+    before = _contents(folder)
+    for source in (folder, folder / "checkpoint.safetensors", folder / "weights" / "toy-tiny"):
+        with pytest.raises(UsageError, match="--init-weights"):
+            run(steps=1, overwrite=True, init_weights=str(source))
+    assert _contents(folder) == before
+
+
+def test_resuming_without_a_checkpoint_deletes_nothing(run: Run, rows: Read) -> None:
+    folder = run(preset="two", stage="main").folder
+    before, log = _contents(folder), rows(folder)
+    (folder / "checkpoint.safetensors").unlink()
+    result = run(preset="two", stage="fine", resume=True)
+    assert result.stage == "fine" and result.weights is not None
+    after = _contents(folder)
+    assert after["stages/main.safetensors"] == before["stages/main.safetensors"]
+    assert rows(folder)[: len(log)] == log
+
+
+def test_a_start_that_cannot_succeed_replaces_nothing(run: Run, tmp_path: Path) -> None:
+    folder = run(preset="two", steps=2, stage="main").folder
+    run("other", steps=1, assignments=["network.width=5"])
+    before = _contents(folder)
+    with pytest.raises(WeightsError):
+        run(preset="two", overwrite=True, init_weights=str(tmp_path / "other"))
+    with pytest.raises(UsageError, match="with --resume"):
+        run(preset="two", overwrite=True, stage="fine")
+    assert _contents(folder) == before

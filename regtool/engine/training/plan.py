@@ -21,6 +21,7 @@ from regtool.engine.training.settings import (
 )
 from regtool.engine.training.state import CHECKPOINT
 from regtool.errors import OutputError, PluginError, UsageError
+from regtool.paths import resolved
 from regtool.plugins import discovery
 from regtool.plugins.description import Method
 from regtool.plugins.training import Schedule, Stage
@@ -59,13 +60,19 @@ class TrainRequest:
 
 @dataclass
 class Plan:
-    """A checked plan. ``stages`` are all of the method's, ``chosen`` those to train now."""
+    """A checked plan. ``stages`` are all of the method's, ``chosen`` those to train now.
+
+    ``resuming``: the folder's run goes on, from a ``checkpoint`` if it left one. ``replacing``: the
+    run that is there gives way to this one.
+    """
 
     method: Method
     settings: RunSettings
     stages: tuple[Stage, ...]
     chosen: tuple[Stage, ...]
     resuming: bool
+    checkpoint: bool
+    replacing: bool
 
     @property
     def preset(self) -> Mapping[str, Any]:
@@ -92,8 +99,22 @@ def make_plan(request: TrainRequest, processes: int = 1) -> Plan:
     chosen = _choose(stages, settings.stage, method)
     for stage in chosen:
         _check(stage, processes, loop_settings(settings.preset, stage.name).fields)
-    resuming = before is not None and (folder / CHECKPOINT).exists()
-    return Plan(method, settings, stages, chosen, resuming)
+    resuming = before is not None
+    if not resuming and chosen[0] is not stages[0]:
+        raise UsageError(
+            f"--stage {chosen[0].name}: train the stage {stages[0].name!r} first, then this one "
+            f"with --resume -o {folder}"
+        )
+    checkpoint = resuming and (folder / CHECKPOINT).exists()
+    replacing = not resuming and _holds_run(folder)
+    if replacing and settings.init_weights is not None:
+        start = resolved(settings.init_weights)
+        if start.exists() and resolved(folder) in (start, *start.parents):
+            raise UsageError(
+                f"--init-weights {settings.init_weights}: --overwrite would remove them; name "
+                "another folder with -o"
+            )
+    return Plan(method, settings, stages, chosen, resuming, checkpoint, replacing)
 
 
 def _existing(request: TrainRequest) -> RunSettings | None:

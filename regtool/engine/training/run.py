@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 from regtool.engine.training.checkpoint import sweep
 from regtool.engine.training.dataset import open_splits
@@ -72,28 +73,34 @@ def _train(request: TrainRequest, runtime: Runtime, stopper: Stopper) -> TrainRe
     splits = open_splits(plan.settings.data, plan.settings.val)  # before anything is replaced
     splits = hold_out(splits, loop_settings(plan.preset, plan.chosen[0].name))
     runtime.accelerator.wait_for_everyone()
-    if runtime.main:
-        _make_folder(request, plan)
+    begins = runtime.main and not (plan.resuming or plan.replacing)
+    if begins:
+        write_settings(request.output / SETTINGS, plan.settings)
     with ProgressBar(request.quiet or not runtime.main) as bar:
         run = Run(request.output, plan, runtime, stopper, bar)
         try:
             train_store, val_store = run.prepare(splits)
         except RegtoolError as error:
-            if runtime.main and not request.resume and not isinstance(error, Interrupted):
+            if begins and not isinstance(error, Interrupted):
                 # Nothing has begun: the corrected command shall not find a run in its way.
                 (request.output / SETTINGS).unlink(missing_ok=True)
             raise
+        if plan.replacing:
+            run.rehearse()
+        if runtime.main:
+            _make_folder(request.output, plan)
+        runtime.accelerator.wait_for_everyone()
         return run.go(train_store, val_store)
 
 
-def _make_folder(request: TrainRequest, plan: Plan) -> None:
-    folder = request.output
-    if not plan.resuming:
-        for name in _OWN:
-            (folder / name).unlink(missing_ok=True)
+def _make_folder(folder: Path, plan: Plan) -> None:
+    """Settings of a run that is now known to start, where an older one may have to go."""
+    if plan.replacing:
         for name in _OWN_FOLDERS:
             if (folder / name).is_dir():
                 shutil.rmtree(folder / name)
+        for name in _OWN:
+            (folder / name).unlink(missing_ok=True)
     for place in (folder, folder / "stages", folder / "cache", *(folder / "weights").glob("*")):
         if place.is_dir():
             sweep(place)

@@ -104,7 +104,8 @@ def _supply_fields(
 
     def report(done: int, total: int) -> None:
         if stopper.reason == "signal":
-            raise Interrupted("interrupted while finding fields; --resume goes on from there")
+            again = "--overwrite" if plan.replacing else "--resume"
+            raise Interrupted(f"interrupted while finding fields; {again} goes on from there")
         bar.update(done, total)
 
     for number, name in enumerate(("train", "val")):

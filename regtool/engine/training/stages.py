@@ -69,12 +69,21 @@ class Run:
 
     def prepare(self, splits: Splits) -> tuple[PairStore, PairStore | None]:
         """The prepared pairs of training and validation, with the fields that are needed."""
-        return prepared_stores(self.folder, splits, self.plan, self.runtime, self.stopper, self.bar)
+        train, val = prepared_stores(
+            self.folder, splits, self.plan, self.runtime, self.stopper, self.bar
+        )
+        if train.field_statistics is not None:
+            self.config["fields"] = train.field_statistics
+        return train, val
+
+    def rehearse(self) -> None:
+        """Build the first stage from its initial weights, so that one that cannot start is known
+        before anything gives way to it. Raises WeightsError."""
+        stage = self.plan.stages[0]
+        self._initialise(stage, self._build(stage, {}))
 
     def go(self, train_store: PairStore, val_store: PairStore | None) -> TrainResult:
         """Train the stages."""
-        if train_store.field_statistics is not None:
-            self.config["fields"] = train_store.field_statistics
         state = self._stored_state()
         self.logs.open(self._logged(state))
         try:
@@ -86,7 +95,7 @@ class Run:
 
     def _stored_state(self) -> State | None:
         """The checkpoint's state, if it belongs to a stage that is to be trained."""
-        if not self.plan.resuming:
+        if not self.plan.checkpoint:
             return None
         _, state = read_checkpoint(self.folder / CHECKPOINT)
         if state.stage in {stage.name for stage in self.plan.chosen}:
