@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Literal
 
 from regtool.engine.training.checkpoint import load_checkpoint, save_checkpoint
-from regtool.engine.training.frozen import fingerprints
 from regtool.engine.training.logs import Logs
 from regtool.engine.training.settings import LoopSettings
 from regtool.engine.training.state import CHECKPOINT, DivergedError, State, read_checkpoint
@@ -40,7 +39,10 @@ class Surroundings:
 
 
 class StageLoop:
-    """Runs one stage from its state to one of its endings."""
+    """Runs one stage from its state to one of its endings.
+
+    ``frozen`` are the fingerprints of the parts it keeps, as the earlier stages left them.
+    """
 
     def __init__(
         self,
@@ -48,6 +50,7 @@ class StageLoop:
         validator: Validator | None,
         settings: LoopSettings,
         around: Surroundings,
+        frozen: dict[str, str],
     ) -> None:
         self.stepper = stepper
         self.stage = stepper.stage
@@ -55,7 +58,6 @@ class StageLoop:
         self._settings = settings
         self._around = around
         self._window = Window()
-        frozen = fingerprints(stepper.module, stepper.stage.freezes)
         self.state = State(self.stage.name, stepper.store.fingerprint, frozen)
         steps = self.stage.steps
         self._log_every = settings.log_every or max(1, min(50, steps // 200))

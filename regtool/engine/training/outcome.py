@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,6 @@ class Outcome:
         self._synthesis = settings.augment.synthesis if train.has_labels else 0.0
         self._held_out = _held_out(val) if settings.landmark_folds else []
         self._device = device
-        self._frozen = fingerprints(module, stage.freezes)
         self.exports = stage is plan.stages[-1] and stage.registers
 
     @property
@@ -75,6 +75,11 @@ class Outcome:
         if self._held_out:
             suffix += f"-fold{self._settings.landmark_fold}of{self._settings.landmark_folds}"
         return f"{self._plan.method.name}-{chosen.preset_name}{suffix}"
+
+    @cached_property
+    def _frozen(self) -> dict[str, str]:
+        """Fingerprints of the parts that the stage keeps, once its state is in the module."""
+        return fingerprints(self._module, self._stage.freezes)
 
     def check(self) -> None:
         """Make sure before training that the weights will fit the method's model.

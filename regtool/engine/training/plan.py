@@ -191,8 +191,10 @@ def _default_preset(method: Method) -> str:
 
 def _compare(folder: Path, before: RunSettings, now: RunSettings, method: Method) -> None:
     found = differences(before, now)
-    if now.stage != before.stage:
-        found = [text for text in found if text.partition(":")[0] not in _OF_STAGE]
+    free = _OF_STAGE if now.stage != before.stage else ()
+    if not (folder / CHECKPOINT).exists():
+        free = (*free, "init_weights")  # nothing started from the old ones
+    found = [text for text in found if text.partition(":")[0] not in free]
     if found and all(text.startswith("steps:") for text in found):
         schedules = [o.schedule for s in _stages(method, now) for o in s.optimisers]
         if all(s == Schedule(warmup=s.warmup) for s in schedules):

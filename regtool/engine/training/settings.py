@@ -113,7 +113,7 @@ class RunSettings(BaseModel):
     torch: str = ""
 
 
-_FREE = {"schema", "device", "regtool", "torch", "threads", "init_weights"}
+_FREE = {"schema", "device", "regtool", "torch", "threads"}
 
 
 def write_settings(path: Path, settings: RunSettings) -> None:

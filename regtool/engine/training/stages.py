@@ -13,6 +13,7 @@ from torch import nn
 
 from regtool.engine.training.checkpoint import load_tensors
 from regtool.engine.training.dataset import Splits
+from regtool.engine.training.frozen import fingerprints
 from regtool.engine.training.initial_weights import load_initial
 from regtool.engine.training.logs import Logs, ProgressBar
 from regtool.engine.training.loop import Ending, StageLoop, Surroundings
@@ -147,13 +148,14 @@ class Run:
         """Train one stage to its end. Raises Interrupted once its checkpoint is written."""
         settings, plan = loop_settings(self.plan.preset, stage.name), self.plan
         module = self._build(stage, upstream)
-        self._initialise(stage, module)
+        frozen = fingerprints(module, stage.freezes)  # initial weights may bring others
+        if not resumed:
+            self._initialise(stage, module)
         if settings.channels_last:
             _channels_last(module)
         outcome = Outcome(
             self.folder, plan, stage, settings, module, train_store, val_store, self.runtime.device
         )
-        outcome.check()
         stepper = Stepper(
             stage,
             module,
@@ -178,9 +180,10 @@ class Run:
                 seed=plan.settings.seed,
             )
         around = Surroundings(self.folder, self.logs, self.stopper, outcome.keep)
-        loop = StageLoop(stepper, validator, settings, around)
+        loop = StageLoop(stepper, validator, settings, around, frozen)
         if resumed:
             loop.restore()
+        outcome.check()
         ending = loop.run()
         if self.runtime.main:
             outcome.describe(loop.state)
@@ -211,9 +214,9 @@ class Run:
         return stage.build(self.config, upstream)
 
     def _initialise(self, stage: Stage, module: nn.Module) -> None:
-        """``--init-weights``, for the first stage that is trained."""
+        """``--init-weights``, for the first stage that is to be trained."""
         wanted, plan = self.plan.settings.init_weights, self.plan
-        if wanted is not None and not plan.resuming and stage is plan.chosen[0]:
+        if wanted is not None and stage is plan.chosen[0]:
             ndim = int(plan.preset["ndim"])
             load_initial(wanted, module, registrar_of(module), plan.method, ndim)
 
