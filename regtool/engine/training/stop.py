@@ -38,7 +38,8 @@ class Stopper:
     """Turns SIGTERM, SIGINT, SIGHUP and a deadline into a question the loop asks between steps.
 
     Use as a context manager. A second SIGINT raises KeyboardInterrupt at once. Handlers are
-    installed in the main thread only (elsewhere Python forbids it) and put back on exit.
+    installed in the main thread only (elsewhere Python forbids it) and put back on exit. Signals
+    that are ignored stay so.
     """
 
     def __init__(self, time_limit: float | None = None) -> None:
@@ -59,7 +60,9 @@ class Stopper:
         if threading.current_thread() is threading.main_thread():
             for name in ("SIGTERM", "SIGINT", "SIGHUP"):
                 number = getattr(signal, name, None)
-                if number is not None:
+                if number is None:
+                    continue
+                if signal.getsignal(number) != signal.SIG_IGN:  # nohup and the like stay in force
                     self._old[number] = signal.signal(number, self._note)
         return self
 
