@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 from regtool.engine.training import TrainResult
 from regtool.engine.training.checkpoint import load_checkpoint
+from regtool.engine.training.export import exported_state
 from regtool.engine.training.lock import locked
 from regtool.engine.training.state import DivergedError
 from regtool.errors import InputError, OutputError, PluginError, UsageError, WeightsError
@@ -148,13 +149,26 @@ def test_later_stage_needs_the_earlier_one(run: Run) -> None:
 
 
 def test_broken_loss_stops_and_keeps_the_last_good_checkpoint(run: Run, tmp_path: Path) -> None:
-    with pytest.raises(DivergedError, match=r"step 9.*last good state, step 6"):
+    with pytest.raises(DivergedError, match=r"step 9.*last good state, step 6") as caught:
         run(assignments=["nan_at=8", "checkpoint_every=6"])
+    assert caught.value.exit_code == 2
     parts, state = load_checkpoint(tmp_path / "run/checkpoint.safetensors")
     assert state["step"] == 6
     assert all(bool(v.isfinite().all()) for v in parts["model"].values())
     again = run("again", init_weights=str(tmp_path / "run"), lr=1e-3)
     assert again.ending == "finished"
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [(1e5, "head.bias does not fit into float16; .*storage=float32"),
+     (float("nan"), "head.bias is no longer finite")],
+)  # fmt: skip
+def test_weights_that_cannot_be_stored(value: float, message: str) -> None:
+    net = training_toy.Net(2)
+    torch.nn.init.constant_(net.head.bias, value)
+    with pytest.raises(UsageError, match=message):
+        exported_state(net, "float16")
 
 
 def test_early_stopping(run: Run) -> None:

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from regtool.engine.training.card import card
 from regtool.engine.training.checkpoint import make_folder, save_tensors, write_atomically
-from regtool.errors import RegtoolError
+from regtool.engine.training.state import DivergedError
+from regtool.errors import UsageError
 from regtool.plugins.description import API_VERSION, Method
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -66,15 +67,19 @@ def make_config(
 def exported_state(module: nn.Module, storage: str) -> dict[str, Tensor]:
     """Weights for model.safetensors, floating-point ones as ``storage``.
 
-    Raises RegtoolError where float16 cannot hold a value.
+    Raises UsageError where float16 cannot hold a value, DivergedError where there is none.
     """
     out = {}
     for key, value in module.state_dict().items():
         tensor = value.detach()
         if tensor.is_floating_point():
+            if not bool(torch.isfinite(tensor).all()):
+                raise DivergedError(f"{key} is no longer finite; train with a lower --lr")
             tensor = tensor.to(DTYPES[storage])
             if not bool(torch.isfinite(tensor).all()):
-                raise RegtoolError(f"{key} does not fit into {storage}; set storage=float32")
+                raise UsageError(
+                    f"{key} does not fit into {storage}; go on with --resume --set storage=float32"
+                )
         out[key] = tensor
     return out
 
@@ -82,7 +87,7 @@ def exported_state(module: nn.Module, storage: str) -> dict[str, Tensor]:
 def export(folder: Path, module: nn.Module, config: Mapping[str, Any], storage: str) -> None:
     """Write the weights folder; each file is replaced atomically, the tensors first.
 
-    Raises OutputError.
+    Raises OutputError, and what ``exported_state`` raises.
     """
     make_folder(folder)
     save_tensors(

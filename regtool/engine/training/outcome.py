@@ -100,7 +100,7 @@ class Outcome:
             )
 
     def keep(self, state: State) -> None:
-        """Write the weights that are in the module now. Raises OutputError, RegtoolError."""
+        """Write the weights that are in the module now. Raises OutputError, UsageError."""
         file = stage_file(self._folder, self._stage)
         make_folder(file.parent)
         save_tensors(file, self._module.state_dict(), {"format": "pt"})

@@ -10,13 +10,13 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 
 from regtool.engine.training.checkpoint import load_checkpoint
-from regtool.errors import InputError, RegtoolError
+from regtool.errors import InputError, UsageError
 
 CHECKPOINT = "checkpoint.safetensors"
 
 
-class DivergedError(RegtoolError):
-    """The loss or the weights stopped being numbers."""
+class DivergedError(UsageError):
+    """The loss or the weights stopped being numbers: these settings do not train."""
 
 
 @dataclass
