@@ -15,14 +15,8 @@ from regtool.cli.tables import print_json as print_json
 
 log = logging.getLogger("regtool.cli")
 
-Device = Annotated[
-    str,
-    typer.Option(
-        "--device",
-        envvar="REGTOOL_DEVICE",
-        help="auto, cpu, cuda or cuda:N. An explicit cuda that is absent fails.",
-    ),
-]
+DEVICE_HELP = "auto, cpu, cuda or cuda:N. An explicit cuda that is absent fails."
+Device = Annotated[str, typer.Option("--device", envvar="REGTOOL_DEVICE", help=DEVICE_HELP)]
 Precision = Annotated[
     str, typer.Option("--precision", help="Arithmetic of the network: fp32, bf16 or fp16.")
 ]

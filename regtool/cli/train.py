@@ -80,6 +80,10 @@ Assignments = Annotated[
         help="Change the preset: network.KEY, preparation.KEY, or KEY of its training; repeatable.",
     ),
 ]
+Device = Annotated[
+    str | None,
+    typer.Option("--device", envvar="REGTOOL_DEVICE", help=common.DEVICE_HELP, show_default="auto"),
+]
 Precision = Annotated[
     str | None,
     typer.Option(
@@ -113,7 +117,7 @@ def train(
     deterministic: Deterministic = None,
     assignments: Assignments = None,
     overwrite: common.Overwrite = False,
-    device: common.Device = "auto",
+    device: Device = None,
     precision: Precision = None,
     threads: common.Threads = None,
     seed: Seed = None,

@@ -17,8 +17,16 @@ from regtool.engine.training import TrainResult
 from regtool.engine.training.checkpoint import load_checkpoint
 from regtool.engine.training.export import exported_state
 from regtool.engine.training.lock import locked
+from regtool.engine.training.settings import read_settings
 from regtool.engine.training.state import DivergedError
-from regtool.errors import InputError, OutputError, PluginError, UsageError, WeightsError
+from regtool.errors import (
+    DeviceError,
+    InputError,
+    OutputError,
+    PluginError,
+    UsageError,
+    WeightsError,
+)
 from regtool.weights import resolve
 
 Run = Callable[..., TrainResult]
@@ -359,3 +367,23 @@ def test_deterministic_on_cuda_is_refused(run: Run, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(runtime, "choose_device", lambda name: torch.device("cuda"))
     with pytest.raises(UsageError, match="grid_sample"):
         run(deterministic=True, device="cuda")
+
+
+def test_resume_goes_on_on_the_same_device(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from regtool.engine.training import runtime
+
+    folder = run(steps=2).folder
+    asked: list[str] = []
+
+    def note(name: str) -> torch.device:
+        asked.append(name)
+        return torch.device("cpu")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runtime, "choose_device", note)
+        for device in (None, "auto", None, "cuda:99"):
+            run(steps=2, resume=True, device=device)
+    assert asked == ["cpu", "auto", "auto", "cuda:99"]
+    assert read_settings(folder / "settings.json").device == "cuda:99"
+    with pytest.raises(DeviceError, match="--device cuda:99"):
+        run(steps=2, resume=True, device=None)

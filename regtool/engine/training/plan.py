@@ -51,7 +51,7 @@ class TrainRequest:
     time_limit: float | None = None
     deterministic: bool | None = None
     assignments: Sequence[str] = ()
-    device: str = "auto"
+    device: str | None = None
     precision: str | None = None
     threads: int | None = None
     seed: int | None = None
@@ -168,10 +168,11 @@ def _settings(
         "stage": request.stage, "steps": request.steps, "lr": request.lr, "batch": request.batch,
         "seed": request.seed, "precision": request.precision, "label_loss": request.label_loss,
         "init_weights": request.init_weights, "deterministic": request.deterministic,
+        "device": request.device,
     }  # fmt: skip
     values |= {key: value for key, value in given.items() if value is not None}
     values |= {
-        "processes": processes, "device": request.device, "regtool": regtool.__version__,
+        "processes": processes, "regtool": regtool.__version__,
         "torch": torch.__version__, "threads": request.threads or torch.get_num_threads(),
     }  # fmt: skip
     settings = RunSettings(**values)

@@ -42,6 +42,7 @@ def train(request: TrainRequest) -> TrainResult:
     request = replace(
         request,
         threads=request.threads or (before.threads if before else None),
+        device=request.device or (before.device if before else "auto"),
         precision=request.precision or (before.precision if before else "fp32"),
         deterministic=bool(before and before.deterministic)
         if request.deterministic is None
@@ -49,7 +50,7 @@ def train(request: TrainRequest) -> TrainResult:
     )
     with Stopper(request.time_limit) as stopper:
         runtime = start_runtime(
-            request.device,
+            str(request.device),
             str(request.precision),
             request.threads,
             bool(request.deterministic),
