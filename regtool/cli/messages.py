@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from regtool.errors import OutputError
+from regtool.paths import expanded
 
 LOGGER = logging.getLogger("regtool")
 
@@ -54,8 +55,9 @@ def configure(verbose: int, quiet: bool, debug: bool, log_file: Path | None) -> 
     LOGGER.handlers[0].setLevel(level)
     LOGGER.setLevel(logging.DEBUG)
     if log_file is not None:
+        file = expanded(log_file)
         try:
-            handler = logging.FileHandler(log_file, encoding="utf-8", errors="backslashreplace")
+            handler = logging.FileHandler(file, encoding="utf-8", errors="backslashreplace")
         except OSError as error:
             raise OutputError(f"--log-file {log_file}: {error.strerror}") from error
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from regtool.cli import common
+from regtool.paths import expanded
 
 if TYPE_CHECKING:
     from regtool.engine.training import TrainResult
@@ -138,11 +139,11 @@ def train(
     from regtool.engine.training.stop import parse_duration
 
     request = TrainRequest(
-        output=output, method=method, data=data or (), stage=stage, preset=preset, steps=steps,
-        lr=lr, batch=batch, val=val, resume=resume, overwrite=overwrite, init_weights=init_weights,
-        label_loss=label_loss, deterministic=deterministic, assignments=assignments or (),
-        device=device, precision=precision, threads=threads, seed=seed, quiet=quiet,
-        time_limit=parse_duration(time_limit) if time_limit else None,
+        output=expanded(output), method=method, data=data or (), stage=stage, preset=preset,
+        steps=steps, lr=lr, batch=batch, val=val, resume=resume, overwrite=overwrite,
+        init_weights=init_weights, label_loss=label_loss, deterministic=deterministic,
+        assignments=assignments or (), device=device, precision=precision, threads=threads,
+        seed=seed, quiet=quiet, time_limit=parse_duration(time_limit) if time_limit else None,
     )  # fmt: skip
     result = run(request)
     if as_json:

@@ -207,3 +207,12 @@ def test_what_is_no_source_is_a_usage_error(cases, spec, options, words):
     store = store_of(cases[:1], FREE_2D)
     with pytest.raises((UsageError, WeightsError), match=words):
         open_source(spec, options, cases, store, Preparation.model_validate(FREE_2D), **PLACE)
+
+
+def test_a_folder_of_records_at_home(cases, tmp_path, monkeypatch):
+    (tmp_path / "records").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    preparation = Preparation.model_validate(FREE_2D)
+    source = open_source("~/records", {}, cases[:1], store_of(cases[:1], FREE_2D), preparation,
+                         **PLACE)  # fmt: skip
+    assert isinstance(source, RecordFields) and source.folder == tmp_path / "records"

@@ -23,6 +23,7 @@ from regtool.errors import InputError, OutputError, UsageError
 from regtool.imaging.initial import initial_transform
 from regtool.imaging.transforms import Transform
 from regtool.imaging.volume import Volume
+from regtool.paths import expanded, is_dir
 from regtool.plugins import discovery
 from regtool.prepare.chain import chain_displacement
 from regtool.prepare.pair import prepare_pair
@@ -113,12 +114,13 @@ def open_source(
         if options:
             raise UsageError("fields=known takes no fields_options")
         return KnownFields(cases, preparation, settings["slices"], settings["seed"])
-    if not Path(spec).is_dir():
+    folder = expanded(spec)
+    if not is_dir(folder):
         known = ", ".join(discovery.names())
         raise UsageError(f"fields={spec}: neither a folder nor a method; known: {known}")
     if options:
         raise UsageError(f"fields={spec}: a folder of records takes no fields_options")
-    return RecordFields(Path(spec), cases, preparation, settings["slices"], settings["seed"])
+    return RecordFields(folder, cases, preparation, settings["slices"], settings["seed"])
 
 
 def with_fields(

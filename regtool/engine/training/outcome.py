@@ -17,6 +17,7 @@ from regtool.engine.training.settings import LoopSettings
 from regtool.engine.training.state import State
 from regtool.engine.training.store import PairStore
 from regtool.errors import PluginError
+from regtool.paths import expanded, is_dir
 from regtool.plugins import discovery
 from regtool.plugins.training import Stage
 
@@ -163,7 +164,7 @@ class Outcome:
         spec = str(self._settings.fields)
         name, _, weights = spec.partition("@")
         source = (
-            "files" if Path(spec).is_dir() else name + (f"@{Path(weights).name}" * bool(weights))
+            "files" if is_dir(expanded(spec)) else name + (f"@{Path(weights).name}" * bool(weights))
         )
         return {"from": source, "options": self._settings.fields_options, **(self._fields or {})}
 
