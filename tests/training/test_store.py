@@ -139,6 +139,11 @@ def test_training_pairs_may_not_validate(table: Path, tmp_path: Path) -> None:
     only.write_text("\n".join([lines[0], *(x for x in lines[1:] if x.endswith("train"))]))
     with pytest.raises(UsageError, match="also trained on"):
         dataset.open_splits([str(table)], str(only))
+    both = table.parent / "both.csv"
+    marked = [line.replace(",train", ",val") for line in lines if line.endswith(",train")]
+    both.write_text("\n".join([*lines, *marked[:2]]))
+    with pytest.raises(UsageError, match=r"--data \S+both.csv: 2 of its validation pairs are also"):
+        dataset.open_splits([str(both)], None)
 
 
 def test_cache_is_used_until_a_file_changes(tmp_path: Path) -> None:

@@ -53,8 +53,11 @@ def open_splits(data: Sequence[str], val: str | None) -> Splits:
         (c.fixed.image, c.moving.image) for c in chosen
     }
     if shared:
+        given, own = "--data " + " ".join(data), "its validation pairs"
+        if val is not None:
+            given, own = f"--val {val}", "its pairs"
         raise UsageError(
-            f"--val {val}: {len(shared)} of its pairs are also trained on, first "
+            f"{given}: {len(shared)} of {own} are also trained on, first "
             f"{min(shared)[0]}; split by subject"
         )
     return train, chosen
