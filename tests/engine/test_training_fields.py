@@ -150,7 +150,7 @@ def test_records_of_a_cohort_give_the_fields_of_both_directions(cases, tmp_path)
         )
     source = RecordFields(tmp_path, cases, preparation, None, 0)
     u, v = source.both(0)
-    prepared = prepare_case(case, preparation, None, 0, 1)
+    prepared = prepare_case(case, preparation, None, 0)
     for found, name in ((u, "there"), (v, "back")):
         field, _ = read_field(tmp_path / f"{name}_1Warp.nii.gz")
         assert torch.allclose(found, prepared.network_displacement(field), atol=1e-3)
@@ -173,7 +173,7 @@ def test_records_fit_pairs_that_training_aligns_first(cases, tmp_path):
         settings=FAST, initial="affine",
     )  # fmt: skip
     u, _ = RecordFields(tmp_path, cases, preparation, None, 0).both(0)
-    prepared = prepare_case(case, preparation, None, 0, 1)
+    prepared = prepare_case(case, preparation, None, 0)
     field, _ = read_field(tmp_path / f"{case.name}_1Warp.nii.gz")
     assert not np.allclose(prepared.initial, np.eye(3))
     assert torch.allclose(u, prepared.network_displacement(field), atol=2e-2)

@@ -89,7 +89,7 @@ def prepare_cases(
     workers = max(1, min(4, threads))
 
     def work(case: PairCase) -> Pair:
-        return prepare_case(case, preparation, slices, seed, threads).pair
+        return prepare_case(case, preparation, slices, seed).pair
 
     with ThreadPoolExecutor(workers) as pool:
         for number, pair in enumerate(_bounded(pool, work, cases, 2 * workers)):
@@ -119,7 +119,7 @@ def _bounded(
 
 
 def prepare_case(
-    case: PairCase, preparation: Preparation, slices: int | None, seed: int, threads: int
+    case: PairCase, preparation: Preparation, slices: int | None, seed: int
 ) -> Prepared:
     """Read and prepare one pair with its companions. Raises InputError or GeometryError."""
     fixed, moving = load_image(case.fixed), load_image(case.moving)

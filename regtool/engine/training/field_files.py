@@ -68,7 +68,7 @@ class RecordFields:
                 f"{self.folder}: no record of {case.fixed.image} and {case.moving.image}, nor "
                 f"{case.name}_{SUFFIX}; register the pair, or name another source of fields"
             )
-        prepared = prepare_case(case, self.preparation, self.slices, self.seed, 1)
+        prepared = prepare_case(case, self.preparation, self.slices, self.seed)
         return _between(prepared, _chain(forward), None if back is None else _chain(back))
 
     def _record(self, case: PairCase, swapped: bool) -> Path | None:
@@ -101,7 +101,7 @@ class KnownFields:
         """
         case = self.cases[number]
         field = read_field(self._file(case))
-        prepared = prepare_case(case, self.preparation, self.slices, self.seed, 1)
+        prepared = prepare_case(case, self.preparation, self.slices, self.seed)
         return _between(prepared, [field], None)
 
     @staticmethod
