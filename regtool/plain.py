@@ -1,9 +1,9 @@
-"""Results as plain JSON data. Only the standard library is needed here."""
+"""Results as plain data: JSON, and its entries. Only the standard library is needed here."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 
@@ -22,3 +22,12 @@ def plain(value: Any) -> Any:
     if isinstance(value, Iterable):
         return [plain(item) for item in value]
     return str(value)
+
+
+def flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Entries of nested mappings under names with dots; lists and empty mappings stay whole."""
+    if isinstance(value, Mapping) and value:
+        for key, item in value.items():
+            yield from flat(item, f"{name}.{key}" if name else str(key))
+    else:
+        yield name, value

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from regtool.plain import flat
 from regtool.record import output_path, read_record, sha256
 from regtool.spatial.grid import Grid
 
@@ -82,7 +83,7 @@ def _entries(record: Mapping[str, Any]) -> dict[str, Any]:
     The request has them; elsewhere a record repeats what was typed, which is relative to a folder
     that nobody knows any more.
     """
-    found = dict(_flat({k: v for k, v in record.items() if k not in NOT_COMPARED}))
+    found = dict(flat({k: v for k, v in record.items() if k not in NOT_COMPARED}))
     asked, companions = record.get("request"), record.get("companions")
     if not isinstance(asked, Mapping):
         return found
@@ -120,15 +121,6 @@ def _same_weights(first: Mapping[str, Any], second: Mapping[str, Any]) -> frozen
     if first.get(source) == second.get(source) == "path":
         return frozenset({"weights.path", "request.weights"})
     return frozenset({"weights.path"})
-
-
-def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Entries of nested mappings under names with dots; lists stay whole."""
-    if isinstance(value, Mapping) and value:
-        for key, item in value.items():
-            yield from _flat(item, f"{name}.{key}" if name else str(key))
-    else:
-        yield name, value
 
 
 def _files(first: Path, a: Mapping[str, Any], second: Path, b: Mapping[str, Any]) -> Iterator[File]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import copy
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from regtool.data.augment import Augment
 from regtool.engine.training.checkpoint import write_atomically
 from regtool.errors import InputError, PluginError, UsageError
+from regtool.plain import flat
 
 NO_AUGMENT = Augment.model_validate({})
 
@@ -135,17 +136,9 @@ def read_settings(path: Path) -> RunSettings:
         ) from error
 
 
-def _flat(value: Any, path: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping) and value:
-        for key, inner in value.items():
-            yield from _flat(inner, f"{path}.{key}" if path else str(key))
-    else:
-        yield path, value
-
-
 def differences(old: RunSettings, new: RunSettings) -> list[str]:
     """What differs in a way that matters, one ``name: before, now`` each, in settings order."""
-    before, now = (dict(_flat(s.model_dump(by_alias=True, mode="json"), "")) for s in (old, new))
+    before, now = (dict(flat(s.model_dump(by_alias=True, mode="json"))) for s in (old, new))
     found = []
     for name in [*before, *(n for n in now if n not in before)]:
         parts = name.split(".")
