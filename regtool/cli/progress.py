@@ -1,4 +1,4 @@
-"""A progress bar and a panel of figures on stderr, for terminals only."""
+"""Progress bars and a panel of figures on stderr, for terminals only."""
 
 from __future__ import annotations
 
@@ -66,3 +66,60 @@ def bar(quiet: bool = False) -> Iterator[Watcher | None]:
     watcher = Watcher(Progress(*columns, auto_refresh=False))
     with Live(watcher, console=Console(stderr=True), transient=True):
         yield watcher
+
+
+class StepBar:
+    """One bar for the steps of a training, with the time left; it appears when they start."""
+
+    def __init__(self) -> None:
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+
+    def start(self, label: str, done: int, total: int) -> None:
+        """Count something new, in place of what was counted before."""
+        if self._bar is None:
+            self._bar = _step_columns()
+            self._bar.start()
+        elif self._task is not None:
+            self._bar.remove_task(self._task)
+        self._task = self._bar.add_task(label, total=total, completed=done, note="")
+
+    def update(self, done: int, total: int, note: str = "") -> None:
+        """Move on; a note stays until there is another."""
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=done, total=total)
+            if note:
+                self._bar.update(self._task, note=note)
+
+    def close(self) -> None:
+        """Leave the bar as it is."""
+        if self._bar is not None:
+            self._bar.stop()
+
+
+def _step_columns() -> Progress:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+        TimeRemainingColumn(), TextColumn("{task.fields[note]}"), console=Console(stderr=True),
+        refresh_per_second=4,
+    )  # fmt: skip
+
+
+@contextlib.contextmanager
+def steps(quiet: bool = False) -> Iterator[StepBar | None]:
+    """Yield a ``StepBar``; None where nobody is watching."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    with contextlib.closing(StepBar()) as shown:
+        yield shown

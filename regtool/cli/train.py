@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from regtool.cli import common
+from regtool.cli import common, progress
 from regtool.paths import expanded
 
 if TYPE_CHECKING:
@@ -143,9 +143,10 @@ def train(
         steps=steps, lr=lr, batch=batch, val=val, resume=resume, overwrite=overwrite,
         init_weights=init_weights, label_loss=label_loss, deterministic=deterministic,
         assignments=assignments or (), device=device, precision=precision, threads=threads,
-        seed=seed, quiet=quiet, time_limit=parse_duration(time_limit) if time_limit else None,
+        seed=seed, time_limit=parse_duration(time_limit) if time_limit else None,
     )  # fmt: skip
-    result = run(request)
+    with progress.steps(quiet) as bar:
+        result = run(request, bar)
     if as_json:
         common.print_json(_summary(result))
     elif not quiet:

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
@@ -142,11 +143,34 @@ def test_ignored_interrupts_stay_ignored() -> None:
         signal.signal(signal.SIGINT, before)
 
 
-def test_figures_are_for_terminals_that_want_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Screen(io.StringIO):
-        def isatty(self) -> bool:
-            return True
+class Screen(io.StringIO):
+    """A terminal to write on."""
 
+    def isatty(self) -> bool:
+        return True
+
+
+def test_steps_are_for_terminals_that_want_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    with progress.steps() as bar:
+        assert bar is None, "stderr is no terminal here"
+    screen = Screen()
+    monkeypatch.setattr("sys.stderr", screen)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+    with progress.steps(quiet=True) as bar:
+        assert bar is None
+    with progress.steps() as bar:
+        assert bar is not None
+        assert screen.getvalue() == "", "nothing before there is something to count"
+        bar.start("preparing", 0, 2)
+        bar.start("main", 3, 10)
+        bar.update(7, 10, "loss 0.5")
+        bar.update(8, 10)
+    last = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", screen.getvalue()).rpartition("main")[2]
+    assert " 8/10 " in last and "loss 0.5" in last
+
+
+def test_figures_are_for_terminals_that_want_them(monkeypatch: pytest.MonkeyPatch) -> None:
     with progress.bar() as watcher:
         assert watcher is None, "stderr is no terminal here"
     monkeypatch.setattr("sys.stderr", Screen())

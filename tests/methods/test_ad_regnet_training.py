@@ -215,7 +215,7 @@ SMALL = (
 def request(folder: Path, data: str, *words: str) -> TrainRequest:
     return TrainRequest(
         output=folder, method="ad-regnet", preset="trial", data=[data],
-        assignments=[*SMALL, *words], threads=1, quiet=True,
+        assignments=[*SMALL, *words], threads=1,
     )  # fmt: skip
 
 

@@ -43,7 +43,7 @@ def test_a_stopped_run_continues_bit_for_bit(tmp_path, monkeypatch):
     before = load_tensors(kept)[0]
     kept.unlink()
     (tmp_path / "stopped" / "checkpoint.safetensors").unlink()
-    train(TrainRequest(output=tmp_path / "stopped", resume=True, threads=1, quiet=True))
+    train(TrainRequest(output=tmp_path / "stopped", resume=True, threads=1))
     again = load_tensors(kept)[0]
     assert before.keys() == again.keys() and len(before) == 4
     assert all(torch.equal(again[name], tensor) for name, tensor in before.items())

@@ -292,7 +292,7 @@ QUICK = ["steps=2", "batch=1", "stages.autoencoder.steps=2", "stages.diffusion.s
 
 def request(folder: Path, **changes) -> TrainRequest:
     given = {"method": "ldm-morph", "preset": "trial", "data": ["phantom:heart2d?n=3&seed=0"],
-             "device": "cpu", "threads": 1, "quiet": True, "assignments": QUICK}  # fmt: skip
+             "device": "cpu", "threads": 1, "assignments": QUICK}  # fmt: skip
     return TrainRequest(output=folder, **{**given, **changes})
 
 
@@ -332,5 +332,5 @@ def test_a_run_of_three_stages_leaves_weights_with_the_hashes_of_its_frozen_part
     name = next(n for n in tensors if ".encoder." in n)
     save_file({**tensors, name: tensors[name] + 1}, str(other), metadata={"format": "pt"})
     with pytest.raises(UsageError, match="frozen"):
-        train(TrainRequest(output=tmp_path, resume=True, device="cpu", quiet=True,
+        train(TrainRequest(output=tmp_path, resume=True, device="cpu",
                            stage="registration", steps=3))  # fmt: skip

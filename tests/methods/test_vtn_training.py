@@ -21,7 +21,7 @@ def request(folder: Path, *words: str) -> TrainRequest:
              "log_every=1", "teacher=0", "second_look=0.5", *words)  # fmt: skip
     return TrainRequest(
         output=folder, method="vtn", preset="acdc-3d",
-        data=["phantom:heart3d?n=3&size=32"], assignments=list(words), threads=1, quiet=True,
+        data=["phantom:heart3d?n=3&size=32"], assignments=list(words), threads=1,
     )  # fmt: skip
 
 

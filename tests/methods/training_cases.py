@@ -20,7 +20,7 @@ def request(folder: Path, method: str, ndim: int, *words: str) -> TrainRequest:
     if ndim == 3:
         common.append("slices_first.steps=2")
     return TrainRequest(
-        output=folder, method=method, preset=f"acdc-{ndim}d", threads=1, quiet=True,
+        output=folder, method=method, preset=f"acdc-{ndim}d", threads=1,
         data=[f"phantom:heart{ndim}d?n=3&size=32"], assignments=[*common, *words],
     )  # fmt: skip
 
@@ -51,5 +51,5 @@ def whole_and_resumed(
     with pytest.raises(RuntimeError, match="cut off"):
         train(make(folder / "stopped"))
     monkeypatch.undo()
-    train(TrainRequest(output=folder / "stopped", resume=True, threads=1, quiet=True))
+    train(TrainRequest(output=folder / "stopped", resume=True, threads=1))
     return weights(folder / "whole"), weights(folder / "stopped")

@@ -44,7 +44,7 @@ def run(tmp_path: Path, table: Path) -> Callable[..., TrainResult]:
 
     def go(name: str = "run", **changes: Any) -> TrainResult:
         values: dict[str, Any] = {"method": "toy", "data": [str(table)], "threads": 1,
-                                  "quiet": True, "device": "cpu"}  # fmt: skip
+                                  "device": "cpu"}  # fmt: skip
         return train(TrainRequest(output=tmp_path / name, **(values | changes)))
 
     return go

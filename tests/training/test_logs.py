@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from regtool.engine.training.logs import CsvLog, ProgressBar
+from regtool.engine.training import TrainRequest, train
+from regtool.engine.training.logs import CsvLog, ProgressLines
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
@@ -72,14 +73,38 @@ def test_lines_instead_of_a_bar(capsys: pytest.CaptureFixture[str]) -> None:
     logger.addHandler(lines)
     logger.setLevel(logging.INFO)
     try:
-        with ProgressBar(every=0.0) as bar:
-            bar.start("main", 0, 10)
-            bar.update(5, 10, "loss 1")
-        with ProgressBar(quiet=True, every=0.0) as bar:
-            bar.start("main", 0, 10)
-            bar.update(5, 10)
+        told = ProgressLines(every=0.0)
+        told.start("main", 0, 10)
+        told.update(5, 10, "loss 1")
     finally:
         logger.setLevel(level)
         logger.removeHandler(lines)
     assert lines.said == ["main 5/10, 0:00:00 left, loss 1"]
     assert capsys.readouterr().out == ""
+
+
+class _Watcher:
+    """Notes what a run tells of its progress."""
+
+    def __init__(self) -> None:
+        self.seen: dict[str, list[tuple[int, int]]] = {}
+        self.notes: list[str] = []
+
+    def start(self, label: str, done: int, total: int) -> None:
+        self.seen[label] = [(done, total)]
+
+    def update(self, done: int, total: int, note: str = "") -> None:
+        self.seen[list(self.seen)[-1]].append((done, total))
+        self.notes.append(note)
+
+
+def test_a_run_tells_how_far_it_is(tmp_path: Path, table: Path) -> None:
+    watcher = _Watcher()
+    request = TrainRequest(tmp_path / "run", "toy", [str(table)], steps=4, device="cpu", threads=1)
+    train(request, watcher)
+    assert watcher.seen == {
+        "preparing train pairs": [(n, 3) for n in range(4)],
+        "preparing val pairs": [(n, 2) for n in range(3)],
+        "main": [(n, 4) for n in range(5)],
+    }
+    assert watcher.notes[-1].startswith("loss ")

@@ -7,13 +7,12 @@ from pathlib import Path
 
 import pytest
 import training_toy
-from conftest import Rows
 
 from regtool.engine.training import TrainResult
 from regtool.errors import InputError, OutputError, UsageError, WeightsError
 
 Run = Callable[..., TrainResult]
-Read = Callable[[Path], Rows]
+Read = Callable[[Path], list[dict[str, str]]]
 
 
 def _contents(folder: Path) -> dict[str, bytes]:

@@ -1,4 +1,4 @@
-"""Where a run's figures go: log.csv, TensorBoard, a progress bar on a terminal or plain lines."""
+"""Where a run's figures go: log.csv, TensorBoard, whoever watches, or plain lines."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ import csv
 import io
 import logging
 import re
-import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 from regtool.engine.training.checkpoint import write_atomically
 from regtool.errors import OutputError
@@ -79,84 +77,37 @@ def _complete(row: Mapping[Any, Any]) -> bool:
     )
 
 
-class ProgressBar:
-    """A rich progress bar with the time left, or a log line every half minute without a terminal.
+class Progress(Protocol):
+    """Who is told how far a run is, such as a bar on a terminal."""
 
-    Shows nothing when ``quiet``. Writes to stderr only.
-    """
+    def start(self, label: str, done: int, total: int) -> None:
+        """Begin counting something new."""
 
-    def __init__(self, quiet: bool = False, every: float = 30.0) -> None:
-        self._quiet = quiet
+    def update(self, done: int, total: int, note: str = "") -> None:
+        """Move on; called at every step."""
+
+
+class ProgressLines:
+    """Where nobody watches: a line in the log every half minute, with the time left."""
+
+    def __init__(self, every: float = 30.0) -> None:
         self._every = every
-        self._bar: Any = None
-        self._task: Any = None
         self._label = ""
         self._start = (time.monotonic(), 0)
         self._next = 0.0
-        self._terminal = not quiet and sys.stderr.isatty()
-
-    def __enter__(self) -> ProgressBar:
-        if self._terminal:
-            from rich.console import Console
-            from rich.progress import (
-                BarColumn,
-                MofNCompleteColumn,
-                Progress,
-                TextColumn,
-                TimeElapsedColumn,
-                TimeRemainingColumn,
-            )
-
-            self._bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeElapsedColumn(),
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[note]}"),
-                console=Console(stderr=True),
-                refresh_per_second=4,
-            )
-            self._bar.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
 
     def start(self, label: str, done: int, total: int) -> None:
         """Begin counting something new."""
         self._label = label
         self._start = (time.monotonic(), done)
         self._next = time.monotonic() + self._every
-        if self._bar is not None:
-            if self._task is not None:
-                self._bar.remove_task(self._task)
-            self._task = self._bar.add_task(label, total=total, completed=done, note="")
 
     def update(self, done: int, total: int, note: str = "") -> None:
         """Move on; cheap enough for every step."""
-        if self._bar is not None:
-            changes: dict[str, Any] = {"completed": done, "total": total}
-            if note:
-                changes["note"] = note
-            self._bar.update(self._task, **changes)
-        elif not self._quiet and time.monotonic() >= self._next:
+        if time.monotonic() >= self._next:
             self._next = time.monotonic() + self._every
-            log.info(
-                "%s %d/%d%s%s",
-                self._label,
-                done,
-                total,
-                self._left(done, total),
-                f", {note}" if note else "",
-            )
+            more = f", {note}" if note else ""
+            log.info("%s %d/%d%s%s", self._label, done, total, self._left(done, total), more)
 
     def _left(self, done: int, total: int) -> str:
         since, first = self._start
@@ -170,7 +121,7 @@ class ProgressBar:
 class Logs:
     """All of a run's outputs of figures; silent on ranks other than the first."""
 
-    def __init__(self, folder: Path, accelerator: Any, bar: ProgressBar, main: bool) -> None:
+    def __init__(self, folder: Path, accelerator: Any, bar: Progress, main: bool) -> None:
         self.bar = bar
         self._main = main
         self._accelerator = accelerator

@@ -55,7 +55,6 @@ class TrainRequest:
     precision: str | None = None
     threads: int | None = None
     seed: int | None = None
-    quiet: bool = False
 
 
 @dataclass

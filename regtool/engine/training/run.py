@@ -11,7 +11,7 @@ from regtool.engine.training.checkpoint import sweep
 from regtool.engine.training.dataset import open_splits
 from regtool.engine.training.folds import hold_out
 from regtool.engine.training.lock import locked
-from regtool.engine.training.logs import ProgressBar
+from regtool.engine.training.logs import Progress, ProgressLines
 from regtool.engine.training.plan import SETTINGS, Plan, TrainRequest, make_plan
 from regtool.engine.training.runtime import Runtime, start_runtime
 from regtool.engine.training.settings import (
@@ -31,8 +31,9 @@ _OWN = ("log.csv", CHECKPOINT)  # the settings mark a run, so the new ones take 
 _OWN_FOLDERS = ("tensorboard", "stages", "weights")  # the cache has a key of its own
 
 
-def train(request: TrainRequest) -> TrainResult:
-    """Train a method as requested; see ``TrainRequest``.
+def train(request: TrainRequest, progress: Progress | None = None) -> TrainResult:
+    """Train a method as requested; see ``TrainRequest``. ``progress`` shows how far it is; without
+    it the log says so now and then.
 
     Returns when all chosen stages are finished or the time limit is reached (``ending`` tells);
     raises Interrupted after writing a checkpoint on SIGINT or SIGTERM, and RegtoolError for all
@@ -58,9 +59,9 @@ def train(request: TrainRequest) -> TrainResult:
         )
         if not runtime.main:
             logging.getLogger("regtool").setLevel(logging.ERROR)
-            return _train(request, runtime, stopper)
+            return _train(request, runtime, stopper, ProgressLines())
         with locked(request.output):
-            return _train(request, runtime, stopper)
+            return _train(request, runtime, stopper, progress or ProgressLines())
 
 
 def _stored(request: TrainRequest) -> RunSettings | None:
@@ -69,7 +70,9 @@ def _stored(request: TrainRequest) -> RunSettings | None:
     return read_settings(path) if request.resume and path.exists() else None
 
 
-def _train(request: TrainRequest, runtime: Runtime, stopper: Stopper) -> TrainResult:
+def _train(
+    request: TrainRequest, runtime: Runtime, stopper: Stopper, progress: Progress
+) -> TrainResult:
     plan = make_plan(request, runtime.world)
     splits = open_splits(plan.settings.data, plan.settings.val)  # before anything is replaced
     splits = hold_out(splits, loop_settings(plan.preset, plan.chosen[0].name))
@@ -77,21 +80,20 @@ def _train(request: TrainRequest, runtime: Runtime, stopper: Stopper) -> TrainRe
     begins = runtime.main and not (plan.resuming or plan.replacing)
     if begins:
         write_settings(request.output / SETTINGS, plan.settings)
-    with ProgressBar(request.quiet or not runtime.main) as bar:
-        run = Run(request.output, plan, runtime, stopper, bar)
-        try:
-            train_store, val_store = run.prepare(splits)
-        except RegtoolError as error:
-            if begins and not isinstance(error, Interrupted):
-                # Nothing has begun: the corrected command shall not find a run in its way.
-                (request.output / SETTINGS).unlink(missing_ok=True)
-            raise
-        if plan.replacing:
-            run.rehearse()
-        if runtime.main:
-            _make_folder(request.output, plan)
-        runtime.accelerator.wait_for_everyone()
-        return run.go(train_store, val_store)
+    run = Run(request.output, plan, runtime, stopper, progress)
+    try:
+        train_store, val_store = run.prepare(splits)
+    except RegtoolError as error:
+        if begins and not isinstance(error, Interrupted):
+            # Nothing has begun: the corrected command shall not find a run in its way.
+            (request.output / SETTINGS).unlink(missing_ok=True)
+        raise
+    if plan.replacing:
+        run.rehearse()
+    if runtime.main:
+        _make_folder(request.output, plan)
+    runtime.accelerator.wait_for_everyone()
+    return run.go(train_store, val_store)
 
 
 def _make_folder(folder: Path, plan: Plan) -> None:

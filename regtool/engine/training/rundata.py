@@ -9,7 +9,7 @@ import torch
 
 from regtool.engine.training.dataset import Splits, cache_key, open_store
 from regtool.engine.training.fields import open_source, with_fields
-from regtool.engine.training.logs import ProgressBar
+from regtool.engine.training.logs import Progress
 from regtool.engine.training.plan import Plan
 from regtool.engine.training.runtime import Runtime
 from regtool.engine.training.settings import loop_settings
@@ -22,7 +22,7 @@ log = logging.getLogger("regtool.train")
 
 
 def prepared_stores(
-    folder: Path, splits: Splits, plan: Plan, runtime: Runtime, stopper: Stopper, bar: ProgressBar
+    folder: Path, splits: Splits, plan: Plan, runtime: Runtime, stopper: Stopper, bar: Progress
 ) -> tuple[PairStore, PairStore | None]:
     """Training pairs without blank slices, and validation pairs (None if there are none).
 
@@ -90,7 +90,7 @@ def _supply_fields(
     folder: Path,
     runtime: Runtime,
     stopper: Stopper,
-    bar: ProgressBar,
+    bar: Progress,
 ) -> None:
     """Give each training pair the fields that the chosen stages need, from where they say.
 

@@ -15,7 +15,7 @@ from regtool.engine.training.checkpoint import load_tensors
 from regtool.engine.training.dataset import Splits
 from regtool.engine.training.frozen import fingerprints
 from regtool.engine.training.initial_weights import load_initial
-from regtool.engine.training.logs import Logs, ProgressBar
+from regtool.engine.training.logs import Logs, Progress
 from regtool.engine.training.loop import Ending, StageLoop, Surroundings
 from regtool.engine.training.outcome import Outcome, registrar_of, stage_file
 from regtool.engine.training.plan import Plan
@@ -54,7 +54,7 @@ class Run:
     """One run: its data, its stages one after another, its exported weights."""
 
     def __init__(
-        self, folder: Path, plan: Plan, runtime: Runtime, stopper: Stopper, bar: ProgressBar
+        self, folder: Path, plan: Plan, runtime: Runtime, stopper: Stopper, bar: Progress
     ) -> None:
         self.folder = folder
         self.plan = plan
