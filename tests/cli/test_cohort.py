@@ -127,6 +127,20 @@ def test_complete_pairs_are_skipped(
     assert complete(tmp_path / "out") == after
 
 
+@pytest.mark.parametrize("outputs", [["x"], {}, {"1Warp.nii.gz": None}, {"a": {"file": ["x"]}}])
+def test_a_damaged_list_of_outputs_is_no_complete_pair(
+    outputs: object, tiny: dict[str, Path], regtool: Program, tmp_path: Path
+) -> None:
+    write_table(tmp_path / "t.csv", [("p", tiny), ("q", tiny)])
+    args = ("register", *QUICK, "--pairs", "t.csv", "-o", "out")
+    regtool(*args).ok()
+    path = tmp_path / "out" / "p_regtool.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "outputs": outputs}))
+    again = regtool(*args).ok()
+    assert "2 pairs, 1 complete already" in again.err
+    assert set(json.loads(path.read_text())["outputs"]) == set(OUTPUTS[:3])
+
+
 def test_other_settings_are_not_taken_for_complete(
     pairs: list[dict[str, Path]], regtool: Program, tmp_path: Path
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -93,10 +93,15 @@ def _item(pair: PairCase, template: Request, folder: Path, present: set[str]) ->
             "this pair anew"
         )
         return Item(pair.name, request, error=why)
-    outputs = record.get("outputs", {}).values()
-    if {entry.get("file") for entry in outputs} <= present:
-        return Item(pair.name, request, complete=True)
-    return Item(pair.name, request)
+    return Item(pair.name, request, complete=_all_there(record.get("outputs"), present))
+
+
+def _all_there(outputs: Any, present: set[str]) -> bool:
+    """Whether a record lists files and all of them are present; a damaged list names none."""
+    if not isinstance(outputs, Mapping) or not outputs:
+        return False
+    files = [e.get("file") if isinstance(e, Mapping) else None for e in outputs.values()]
+    return all(isinstance(file, str) and file in present for file in files)
 
 
 def _companions(role: str, case: Case) -> dict[str, Any]:
