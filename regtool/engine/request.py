@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from regtool.engine.request_checks import check_fields
 from regtool.errors import GeometryError, InputError, UsageError
 from regtool.imaging.initial import INITIAL_KINDS
 from regtool.imaging.points import read_points
@@ -32,15 +33,15 @@ class Request:
     LPS mm. ``slices`` is x, y or z of the fixed file. ``settings`` are the method's options.
     ``report``: a page (HTML) of the written result, ``report_pngs`` a folder for its pictures.
     ``refine``: at most so many steps of instance optimisation after the method, on each of three
-    levels.
+    levels. Raises UsageError for a value of another kind than its field takes.
     """
 
     fixed: Source
     moving: Source
     method: str = "voxelmorph"
     output: str | Path | None = None
-    weights: str | None = None
-    initial: str | None = None
+    weights: str | Path | None = None
+    initial: str | Path | None = None
     fixed_mask: Source | None = None
     moving_mask: Source | None = None
     fixed_labels: Source | None = None
@@ -64,6 +65,10 @@ class Request:
     report: str | Path | None = None
     report_pngs: str | Path | None = None
     command: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check the kinds of all values."""
+        check_fields(vars(self))
 
     def asked(self) -> dict[str, Any]:
         """What decides the result, as JSON: files by their absolute path, arrays left out."""

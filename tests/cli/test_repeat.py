@@ -11,6 +11,8 @@ import pytest
 from cli_cases import QUICK, Program
 from registration_cases import read_array
 
+ASKED = {"fixed": "x", "moving": "y"}
+
 
 @pytest.fixture
 def made(regtool: Program, tiny: dict[str, Path], tmp_path: Path) -> Path:
@@ -122,6 +124,13 @@ def test_another_image_under_the_same_name_is_refused(made: Path, regtool: Progr
         ({"request": {"fixed": None, "moving": None}}, "came from memory"),
         ({"request": {"fixed": "x", "moving": "y", "shear": 1}}, "'shear'"),
         ({"request": {"fixed": "/gone.nii", "moving": "/gone.nii"}}, "/gone.nii"),
+        ({"request": {**ASKED, "seed": "x"}}, "seed"),
+        ({"request": {**ASKED, "settings": [1]}}, "settings"),
+        ({"request": {**ASKED, "initial": 5}}, "initial"),
+        ({"request": {**ASKED, "refine": "50"}}, "refine"),
+        ({"request": {**ASKED, "fixed_mask": 7}}, "fixed_mask"),
+        ({"request": {**ASKED, "weights": 5}}, "weights"),
+        ({"request": {**ASKED, "topology": "zz"}}, "topology"),
     ],
 )
 def test_records_that_cannot_be_repeated(

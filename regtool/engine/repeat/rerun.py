@@ -13,7 +13,7 @@ from regtool.engine.register import run
 from regtool.engine.repeat.compare import Comparison, compare
 from regtool.engine.request import Request
 from regtool.engine.task import Report
-from regtool.errors import InputError
+from regtool.errors import InputError, UsageError
 from regtool.record import SUFFIX, read_record, sha256
 
 _HERE = {"output", "overwrite", "report", "report_pngs", "offline", "device", "threads", "command",
@@ -76,8 +76,8 @@ def requested(record: str | Path, content: Mapping[str, Any]) -> Request:
         given["weights"] = weights.get("path")  # as given it may be relative to another folder
     try:
         return Request(**given)
-    except TypeError as error:
-        raise InputError(f"{record}: {error}") from error
+    except UsageError as error:
+        raise InputError(f"{record}: asks for what cannot be: {error}") from error
 
 
 def _unchanged(record: str | Path, content: Mapping[str, Any], name: str) -> None:
