@@ -8,7 +8,7 @@ from typing import Any
 from regtool.engine.device import choose_device, choose_precision
 from regtool.engine.register import plan_prefix
 from regtool.engine.registrar import method_options
-from regtool.engine.request import Request, read_inputs, refuse_ignored, slice_axis
+from regtool.engine.request import Request, located, read_inputs, refuse_ignored, slice_axis
 from regtool.engine.results import Plan
 from regtool.errors import WeightsError
 from regtool.imaging.initial import INITIAL_KINDS
@@ -24,6 +24,7 @@ def dry_run(request: Request) -> dict[str, Any]:
     Raises what the registration itself would raise.
     """
     method = discovery.load(request.method)
+    request = located(request, method)
     inputs = read_inputs(request)
     slices = slice_axis(inputs.fixed, method, request.slices)
     refuse_ignored(method, inputs)
@@ -34,7 +35,9 @@ def dry_run(request: Request) -> dict[str, Any]:
     if request.initial and request.initial not in INITIAL_KINDS:
         read_affine(request.initial, inputs.fixed.ndim)
     ndim = inputs.fixed.ndim if slices is None else 2
-    weights, config = _weights(method, request.weights, ndim)
+    weights, config = _weights(
+        method, None if request.weights is None else str(request.weights), ndim
+    )
     options = method_options(method, config, request.settings)
     return {
         "method": request.method,

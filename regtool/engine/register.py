@@ -66,7 +66,7 @@ def _run(
     task = open_task(request)
     if registrar is None:
         with task.clock("load"):
-            registrar = load(request, task.ndim)
+            registrar = load(task.request, task.ndim)
     prepared = prepare(task, registrar)
     if stop is None or "stoppable" not in registrar.method.capabilities:
         stop = nullcontext(lambda: False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,9 +17,10 @@ from regtool.imaging.initial import INITIAL_KINDS
 from regtool.imaging.points import read_points
 from regtool.imaging.reading import read_image, read_labels, read_mask
 from regtool.imaging.volume import Volume
-from regtool.paths import expanded
+from regtool.paths import exists, expanded
 from regtool.plugins.description import Method
 from regtool.plugins.options import split_setting
+from regtool.weights import is_path
 
 Source = str | Path | Volume
 Points = NDArray[np.float64]
@@ -78,7 +79,7 @@ class Request:
             else map(split_setting, self.settings)
         )
         return {
-            **{name: _absolute(getattr(self, name)) for name in sorted(_FILES)},
+            **{name: _absolute(getattr(self, name)) for name in sorted(FILES)},
             **{name: getattr(self, name) for name in _PLAIN},
             "initial": self.initial if self.initial in _NO_FILES else _absolute(self.initial),
             "settings": {str(key): str(value) for key, value in pairs},
@@ -86,11 +87,11 @@ class Request:
 
     def paths(self) -> list[Path]:
         """The input files, for the check that none of them is an output."""
-        named = (getattr(self, f.name) for f in fields(self) if f.name in _FILES)
+        named = (getattr(self, f.name) for f in fields(self) if f.name in FILES)
         return [expanded(v) for v in named if isinstance(v, str | Path)]
 
 
-_FILES = {
+FILES = {
     "fixed", "moving", "fixed_mask", "moving_mask", "fixed_labels", "moving_labels",
     "fixed_points", "moving_points", "roi",
 }  # fmt: skip
@@ -98,6 +99,10 @@ _FILES = {
 
 _PLAIN = ("method", "weights", "slices", "inverse", "composite", "refine", "topology",
           "precision", "seed")  # fmt: skip
+
+
+_FILE_OPTIONS = ("warm", "resume")
+"""Options of methods with warm starts that name a file."""
 
 
 _NO_FILES = (None, *INITIAL_KINDS)
@@ -110,6 +115,23 @@ def _absolute(source: object) -> str | None:
     if text.startswith("~"):
         text = str(expanded(text))
     return text if os.path.isabs(text) else str(Path.cwd() / text)  # noqa: PTH117
+
+
+def located(request: Request, method: Method) -> Request:
+    """The request with absolute paths where its weights and options of ``method`` name files.
+
+    Names of weights stay names. A record of it can then be repeated from any folder.
+    """
+    weights = None if request.weights is None else str(request.weights)
+    if weights is not None and not Path(weights).is_absolute() and is_path(method, weights):
+        weights = _absolute(weights)
+    settings = request.settings
+    if "warm" in method.capabilities and settings:
+        given = dict(settings if isinstance(settings, Mapping) else map(split_setting, settings))
+        named = {key: given[key] for key in _FILE_OPTIONS if isinstance(given.get(key), str)}
+        files = {key: _absolute(path) for key, path in named.items() if exists(expanded(path))}
+        settings = {**given, **files} if files else settings
+    return replace(request, weights=weights, settings=settings)
 
 
 @dataclass(frozen=True)

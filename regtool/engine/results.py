@@ -117,7 +117,7 @@ class Plan:
             "precision": str(registrar.precision).removeprefix("torch."),
             "seed": request.seed,
             "slices": request.slices,
-            "initial": request.initial or registrar.preparation.initial,
+            "initial": str(request.initial or registrar.preparation.initial),
             "fixed": describe_image(inputs.fixed),
             "moving": describe_image(inputs.moving),
             "companions": {

@@ -15,7 +15,14 @@ from regtool.engine.extras import Extras
 from regtool.engine.refine import refine
 from regtool.engine.registrar import Registrar, load_registrar
 from regtool.engine.registration import Clock, Registration, Task
-from regtool.engine.request import Inputs, Request, read_inputs, refuse_ignored, slice_axis
+from regtool.engine.request import (
+    Inputs,
+    Request,
+    located,
+    read_inputs,
+    refuse_ignored,
+    slice_axis,
+)
 from regtool.engine.results import Plan, invert_field, inverted, write_results
 from regtool.errors import GeometryError, PluginError, WorseError
 from regtool.imaging.initial import check_overlap, initial_transform
@@ -44,6 +51,7 @@ def open_task(
     """
     clock = Clock(wall)
     description = method or discovery.load(request.method)
+    request = located(request, description)
     with clock("read"):
         inputs = read_inputs(request)
     slices = slice_axis(inputs.fixed, description, request.slices)
@@ -61,7 +69,7 @@ def load(request: Request, ndim: int) -> Registrar:
     return load_registrar(
         request.method,
         ndim,
-        weights=request.weights,
+        weights=None if request.weights is None else str(request.weights),
         settings=request.settings,
         device=request.device,
         precision=request.precision,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from regtool.weights.files import file_sha256, read_config, read_header
-from regtool.weights.resolve import ResolvedWeights, locate, resolve
+from regtool.weights.resolve import ResolvedWeights, is_path, locate, resolve
 from regtool.weights.state import load_into, load_state, network_differences
 
 __all__ = [
     "ResolvedWeights",
     "file_sha256",
+    "is_path",
     "load_into",
     "load_state",
     "locate",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from regtool.errors import WeightsError
+from regtool.paths import exists, expanded
 from regtool.plain import plain
 from regtool.plugins.description import Method, WeightsRef
 from regtool.weights import hub
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 
 log = logging.getLogger("regtool.weights")
+
+UNTRAINED = "none"
+"""What is given in the place of weights for a network as it is built."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ class ResolvedWeights:
         return {
             "name": self.name,
             "source": self.source,
-            "path": None if self.model is None else str(self.model),
+            "path": None if self.model is None else str(self.model.absolute()),
             "hub": self.hub,
             "revision": self.revision,
             "sha256": self.sha256,
@@ -104,7 +108,7 @@ def resolve(
     Raises WeightsError (nothing found, damaged, made for something else), UsageError (a malformed
     ``hub:`` reference), PluginError (a description that pins no full commit).
     """
-    if spec == "none" or (spec is None and not method.weights and method.recipe is None):
+    if spec == UNTRAINED or (spec is None and not method.weights and method.recipe is None):
         return _untrained(method, ndim)
     reach = _Reach(offline, patience, endpoint, cache_dir)
     if spec is None:
@@ -116,6 +120,14 @@ def resolve(
             return _by_reference(method, ref, ndim, reach)
     found = in_directory(spec) or at_path(method, spec)
     return _checked(method, None, found, ndim)
+
+
+def is_path(method: Method, spec: str) -> bool:
+    """Whether ``resolve`` takes ``spec`` for the path of files or a folder, and it is there."""
+    named = spec == UNTRAINED or any(ref.name == spec for ref in method.weights)
+    if named or spec.startswith("hub:") or in_directory(spec) is not None:
+        return False
+    return exists(expanded(spec))
 
 
 @dataclass(frozen=True)

@@ -73,6 +73,52 @@ def test_paths_are_the_same_however_they_are_spelt(
     }  # fmt: skip
 
 
+def test_weights_by_a_relative_path_are_found_from_another_folder(
+    tiny: dict[str, Path], regtool: Program, tmp_path: Path
+) -> None:
+    weights = Path(__file__).parents[2] / "weights" / "voxelmorph-acdc-2d"
+    (tmp_path / "w").symlink_to(weights.parent)
+    args = ("register", "-m", "voxelmorph", tiny["fixed"], tiny["moving"])
+    regtool(*args, "-w", f"w/{weights.name}", "-o", "a_").ok()
+    record = json.loads((tmp_path / "a_regtool.json").read_text())
+    assert record["request"]["weights"] == f"{tmp_path}/w/{weights.name}"
+    assert Path(record["weights"]["path"]).is_absolute()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    answer = json.loads(regtool("rerun", "../a_regtool.json", "--json", cwd=elsewhere).ok().out)
+    assert answer["identical"] and answer["facts"] == []
+    regtool(*args, "-w", weights.name, "-o", "b_").ok()
+    named = json.loads((tmp_path / "b_regtool.json").read_text())
+    assert named["request"]["weights"] == "voxelmorph-acdc-2d", "a name stays a name"
+
+
+def test_what_moved_along_with_the_record_is_found(
+    regtool: Program, tiny: dict[str, Path], tmp_path: Path
+) -> None:
+    names = {name: tiny[name].name for name in ("fixed", "moving", "moving_labels")}
+    regtool("register", *QUICK, names["fixed"], names["moving"], "-o", "start_").ok()
+    regtool("register", *QUICK, names["fixed"], names["moving"], "-o", "a_", "--moving-labels",
+            names["moving_labels"], "--initial", "start_0GenericAffine.mat").ok()  # fmt: skip
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    for path in [*tiny.values(), *tmp_path.glob("a_*"), *tmp_path.glob("start_*")]:
+        path.rename(moved / path.name)
+    ran = regtool("rerun", moved / "a_regtool.json", "--exit-code", cwd=tmp_path).ok()
+    assert "identical" in ran.err
+    (moved / names["moving"]).unlink()
+    ran = regtool("rerun", moved / "a_regtool.json", cwd=tmp_path)
+    assert ran.code == 3 and names["moving"] in ran.err and len(ran.err.splitlines()) == 1
+
+
+def test_new_files_in_a_folder_are_named_as_they_are(
+    made: Path, regtool: Program, tmp_path: Path
+) -> None:
+    (tmp_path / "again").mkdir()
+    ran = regtool("rerun", made, "-o", "again").ok()
+    assert (tmp_path / "again" / "regtool.json").exists()
+    assert "wrote again/regtool.json" in ran.err
+
+
 def test_diff_tells_setting_figure_and_file(made: Path, regtool: Program) -> None:
     record = json.loads(made.read_text())
     fixed, moving = (record["request"][name] for name in ("fixed", "moving"))

@@ -287,6 +287,16 @@ def test_slices_are_sampled_together_and_watched_as_one(images, tmp_path, monkey
     assert registered(volumes, slices="z", asking=Asking(14)).record["stopped_at"] > 0
 
 
+def test_a_record_names_the_field_of_a_warm_start_by_its_absolute_path(
+    images, tmp_path, monkeypatch
+):
+    registered(images, tmp_path, steps=4)
+    monkeypatch.chdir(tmp_path)
+    warm = registered(images, warm="r_regtool.json", warm_level=800, steps=4)
+    assert warm.record["request"]["settings"]["warm"] == f"{tmp_path}/r_regtool.json"
+    assert warm.record["options"]["warm"] == f"{tmp_path}/r_regtool.json"
+
+
 def test_previews_reach_whoever_watches_and_may_end_the_sampling():
     torch.manual_seed(0)
     image = torch.rand(1, 1, 24, 24)

@@ -83,7 +83,7 @@ def _rerun(record: Path) -> None:
     content = read_record(record)
     request = requested(record, content)
     for role in ("fixed", "moving"):
-        unchanged(record, content, role)
+        unchanged(record, content, role, Path(getattr(request, role)))
     read_inputs(request)
     request.asked()
 

@@ -18,7 +18,7 @@ from regtool.engine.cohort.pipeline import Pipeline
 from regtool.engine.cohort.plan import Item, plan, shard
 from regtool.engine.cohort.ranks import Ranks
 from regtool.engine.device import limited_threads
-from regtool.engine.request import Request
+from regtool.engine.request import Request, located
 from regtool.errors import UsageError
 from regtool.imaging.destination import check_folder
 from regtool.imaging.writing import Outputs
@@ -48,7 +48,7 @@ def open_cohort(
     Raises InputError for an unreadable table, UsageError, OutputError; PluginError for a method
     that is not there.
     """
-    discovery.load(template.method)
+    template = located(template, discovery.load(template.method))
     rows = open_data(pairs, files=False) if isinstance(pairs, str) else pairs
     place = expanded(folder)
     check_folder(place)

@@ -11,10 +11,12 @@ from typing import Any
 
 from regtool.engine.register import run
 from regtool.engine.repeat.compare import Comparison, compare
-from regtool.engine.request import Request
+from regtool.engine.request import FILES, Request
 from regtool.engine.task import Report
 from regtool.errors import InputError, UsageError
-from regtool.record import SUFFIX, read_record, sha256
+from regtool.imaging.initial import INITIAL_KINDS
+from regtool.paths import expanded, is_file
+from regtool.record import SUFFIX, input_path, read_record, sha256
 
 _HERE = {"output", "overwrite", "report", "report_pngs", "offline", "device", "threads", "command",
          "fail_if_worse"}  # fmt: skip
@@ -47,19 +49,23 @@ def rerun(
     content = read_record(record)
     request = replace(requested(record, content), **here)
     for name in ("fixed", "moving"):
-        _unchanged(record, content, name)
+        _unchanged(record, content, name, Path(getattr(request, name)))
     with ExitStack() as stack:
         if output is None:
             output = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "again_"
-            kept = None
+            kept = False
         else:
-            kept = Path(f"{output}{SUFFIX}")
+            kept = True
         again = run(replace(request, output=str(output)), report=report)
-        return Rerun(compare(record, again.outputs[SUFFIX]), kept)
+        new = again.outputs[SUFFIX]
+        return Rerun(compare(record, new), new if kept else None)
 
 
 def requested(record: str | Path, content: Mapping[str, Any]) -> Request:
-    """The request of a record. Raises InputError when it does not hold one that files answer."""
+    """The request of a record; files that moved along with it are found beside it.
+
+    Raises InputError when it does not hold one that files answer, or when a file is gone.
+    """
     asked = content.get("request")
     if not isinstance(asked, Mapping) or not {"fixed", "moving"} <= set(asked):
         raise InputError(f"{record}: does not say what was asked for")
@@ -73,16 +79,22 @@ def requested(record: str | Path, content: Mapping[str, Any]) -> Request:
     weights = content.get("weights")
     given = dict(asked)
     if isinstance(weights, Mapping) and weights.get("source") == "path":
-        given["weights"] = weights.get("path")  # as given it may be relative to another folder
+        given["weights"] = weights.get("path")  # the very file, of which the record has the hash
     try:
-        return Request(**given)
+        request = Request(**given)
     except UsageError as error:
         raise InputError(f"{record}: asks for what cannot be: {error}") from error
+    named = [name for name in FILES if getattr(request, name) is not None]
+    found = {name: input_path(record, content, name) for name in named}
+    if request.initial not in (None, *INITIAL_KINDS) and not is_file(expanded(request.initial)):
+        beside = expanded(record).parent / Path(request.initial).name
+        found["initial"] = beside if is_file(beside) else None
+    there: dict[str, Any] = {name: str(path) for name, path in found.items() if path}
+    return replace(request, **there)
 
 
-def _unchanged(record: str | Path, content: Mapping[str, Any], name: str) -> None:
+def _unchanged(record: str | Path, content: Mapping[str, Any], name: str, path: Path) -> None:
     described = content.get(name)
     then = described.get("sha256") if isinstance(described, Mapping) else None
-    path = Path(content["request"][name])
     if then is not None and sha256(path) != then:
         raise InputError(f"{path}: is not the {name} image that {record} is about (other bytes)")
