@@ -8,6 +8,7 @@ from typing import Any
 from regtool.engine.device import choose_device, choose_precision
 from regtool.engine.register import plan_prefix
 from regtool.engine.registrar import method_options
+from regtool.engine.reports import check_report
 from regtool.engine.request import Request, located, read_inputs, refuse_ignored, slice_axis
 from regtool.engine.results import Plan
 from regtool.errors import WeightsError
@@ -23,6 +24,7 @@ def dry_run(request: Request) -> dict[str, Any]:
 
     Raises what the registration itself would raise.
     """
+    check_report(replace(request, output=request.output or plan_prefix(request)))
     method = discovery.load(request.method)
     request = located(request, method)
     inputs = read_inputs(request)

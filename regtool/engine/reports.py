@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from regtool.engine.request import Request
-from regtool.errors import UsageError
+from regtool.errors import OutputError, UsageError
+from regtool.imaging.destination import check_folder
 from regtool.imaging.volume import Volume
 from regtool.imaging.writing import Outputs
+from regtool.paths import exists, expanded
 from regtool.record import SUFFIX
+
+_PICTURE = re.compile(r"(image|axial|coronal|sagittal)(_\d{3,})?_[A-Za-z0-9.-]+\.png")
+"""Names of the pictures of a report (``regtool.report.pngs``)."""
 
 
 def check_report(request: Request) -> None:
     """Refuse what could not be written, before anything is computed.
 
-    Raises UsageError without an output to report on, OutputError for a page that exists.
+    Raises UsageError without an output to report on, OutputError for a page or pictures that exist.
     """
     if request.report is None:
         if request.report_pngs is not None:
@@ -27,6 +33,20 @@ def check_report(request: Request) -> None:
     if Path(request.report).suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"--report {request.report}: name a file that ends in .html")
     Outputs({"page": request.report}, inputs=request.paths(), overwrite=request.overwrite)
+    if request.report_pngs is not None:
+        _check_pictures(expanded(request.report_pngs), request.overwrite)
+
+
+def _check_pictures(folder: Path, overwrite: bool) -> None:
+    """Which slices are shown, and so the names, depend on the result; any picture is in the way."""
+    check_folder(folder)
+    there = [] if overwrite or not exists(folder) else sorted(p.name for p in folder.iterdir())
+    pictures = [name for name in there if _PICTURE.fullmatch(name)]
+    if pictures:
+        raise OutputError(
+            f"{folder / pictures[0]}: exists already; use --overwrite or another folder for "
+            "--report-pngs"
+        )
 
 
 def write_report(request: Request, outputs: dict[str, Path]) -> None:

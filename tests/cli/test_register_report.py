@@ -43,6 +43,33 @@ def test_wrong_use(
     assert not list(tmp_path.glob("r_*")), "refused before anything is computed"
 
 
+@pytest.mark.parametrize("name", ["image_fixed.png", "axial_007_extra-Deviation.png"])
+def test_pictures_that_exist_are_told_before_any_work(
+    name: str, files: dict[str, Path], regtool: Program, tmp_path: Path
+) -> None:
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    (pictures / "notes.png").touch()
+    (pictures / name).write_bytes(b"mine")
+    args = ("register", *QUICK, files["fixed"], files["moving"], "-o", "r_", "--report", "r.html",
+            "--report-pngs", "pictures")  # fmt: skip
+    ran = regtool(*args)
+    assert ran.code == 8 and f"pictures/{name}: exists already" in ran.err
+    assert not list(tmp_path.glob("r_*")), "refused before anything is computed"
+    assert regtool(*args, "--dry-run").code == 8
+    (pictures / name).unlink()
+    regtool(*args).ok()
+    assert (pictures / "notes.png").exists() and (pictures / "image_fixed.png").exists()
+
+
+@pytest.mark.parametrize("more", [("--report", "r.txt"), ("--report-pngs", "p")])
+def test_a_rehearsal_refuses_what_the_registration_would(
+    more: tuple[str, ...], files: dict[str, Path], regtool: Program
+) -> None:
+    ran = regtool("register", *QUICK, files["fixed"], files["moving"], *more, "--dry-run")
+    assert ran.code == 2
+
+
 def test_images_in_memory_have_a_page_too(files: dict[str, Path], tmp_path: Path) -> None:
     import regtool
     from regtool.errors import UsageError
