@@ -44,11 +44,11 @@ def register_pairs(
     if output is None:
         raise UsageError("--pairs needs -o FOLDER, where the files of all pairs go")
     from regtool.engine.cohort.run import open_cohort, run_cohort
-    from regtool.engine.reports import check_report, write_cohort_report
+    from regtool.engine.reports import check_cohort_report, write_cohort_report
 
     page = None if template.report is None else Path(template.report)
     if page is not None:
-        check_report(replace(template, output=output, overwrite=True))
+        check_cohort_report(replace(template, output=output))
     cohort = open_cohort(pairs, output, replace(template, report=None), shard)
     if dry_run:
         common.print_json(_rehearsed(cohort))
@@ -65,7 +65,7 @@ def register_pairs(
         result["seconds"], cohort.folder / f"{cohort.name}.json",
     )  # fmt: skip
     if page is not None:
-        write_cohort_report(cohort.folder, page, result["failed"])
+        write_cohort_report(cohort.folder, page, result["failed"], template.overwrite)
         common.log.info("wrote %s", page)
     if as_json:
         common.print_json(result)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ from regtool.record import SUFFIX
 
 _PICTURE = re.compile(r"(image|axial|coronal|sagittal)(_\d{3,})?_[A-Za-z0-9.-]+\.png")
 """Names of the pictures of a report (``regtool.report.pngs``)."""
+
+_COHORT_PAGE = re.compile(rb'<meta name="generator" content="regtool [^"]*: [^"]* cohort">')
+"""In the head of every page of a cohort (``regtool/report/templates``)."""
 
 
 def check_report(request: Request) -> None:
@@ -65,10 +69,32 @@ def write_report(request: Request, outputs: dict[str, Path]) -> None:
     pair_report(view, request.report, request.report_pngs, overwrite=request.overwrite)
 
 
-def write_cohort_report(folder: Path, page: Path, failed: Sequence[Mapping[str, Any]]) -> None:
-    """Write, or write anew, the page of all pairs registered into a folder, and of those failed."""
+def check_cohort_report(request: Request) -> None:
+    """``check_report`` for the page of a cohort, which may replace an earlier page of a cohort."""
+    page = request.report
+    free = request.overwrite or (page is not None and is_cohort_page(page))
+    check_report(replace(request, overwrite=free))
+
+
+def is_cohort_page(page: str | Path) -> bool:
+    """Whether a file is a page of a cohort that regtool wrote."""
+    try:
+        with expanded(page).open("rb") as stream:
+            return _COHORT_PAGE.search(stream.read(4096)) is not None
+    except OSError:
+        return False
+
+
+def write_cohort_report(
+    folder: Path, page: Path, failed: Sequence[Mapping[str, Any]], overwrite: bool = False
+) -> None:
+    """Write, or write anew, the page of all pairs registered into a folder, and of those failed.
+
+    Raises OutputError for a file that is no such page (without ``overwrite``).
+    """
     from regtool.report.cohort import cohort_report
     from regtool.report.files import cohort_rows
 
     failures = [(one["name"], one["error"]) for one in failed]
-    cohort_report(cohort_rows(folder), page, failures, title=folder.name, overwrite=True)
+    free = overwrite or is_cohort_page(page)
+    cohort_report(cohort_rows(folder), page, failures, title=folder.name, overwrite=free)

@@ -285,3 +285,24 @@ def test_a_page_of_all_pairs(
     page = (tmp_path / "all.html").read_text(encoding="utf-8")
     assert "good" in page and "nothing.nii.gz: no such file" in page
     assert "data:image/" in page and "http://" not in page.replace("http://www.w3.org", "")
+
+
+def test_a_page_replaces_an_earlier_one_and_nothing_else(
+    tiny: dict[str, Path], regtool: Program, tmp_path: Path
+) -> None:
+    write_table(tmp_path / "t.csv", [("p", tiny)])
+    page = tmp_path / "all.html"
+    page.write_text("<html>my notes, by regtool</html>")
+    args = ("register", *QUICK, "--pairs", "t.csv", "-o", "out", "--report", "all.html")
+    ran = regtool(*args)
+    assert ran.code == 8 and "all.html: exists already" in ran.err
+    assert regtool(*args, "--dry-run").code == 8
+    assert page.read_text().startswith("<html>my notes") and not (tmp_path / "out").exists()
+    regtool("register", *QUICK, tiny["fixed"], tiny["moving"], "-o", "r_", "--report",
+            "pair.html").ok()  # fmt: skip
+    assert regtool(*args[:-1], "pair.html").code == 8, "nor the page of a pair"
+    regtool(*args, "--overwrite").ok()
+    first = page.read_text(encoding="utf-8")
+    write_table(tmp_path / "t.csv", [("p", tiny), ("added", tiny)])
+    regtool(*args).ok()
+    assert "added" in page.read_text(encoding="utf-8") and "added" not in first
