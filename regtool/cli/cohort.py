@@ -36,11 +36,13 @@ def register_pairs(
 ) -> None:
     """Register a table into a folder; ``given`` are options that belong to a single pair.
 
+    Those that name a file of a pair have a column of the table each.
+
     Raises UsageError when one of them is there, PairsFailed when pairs failed.
     """
     for name, value in given.items():
         if value is not None:
-            raise UsageError(f"{name} belongs to one pair; with --pairs use columns of the table")
+            raise UsageError(f"{name} belongs to one pair; with --pairs {_instead(name)}")
     if output is None:
         raise UsageError("--pairs needs -o FOLDER, where the files of all pairs go")
     from regtool.engine.cohort.run import open_cohort, run_cohort
@@ -70,6 +72,14 @@ def register_pairs(
     if as_json:
         common.print_json(result)
     _raise_for(result["failed"], cohort.folder)
+
+
+def _instead(name: str) -> str:
+    """What does for many pairs what an option does for one."""
+    if name == "--report-pngs":
+        return "leave it out: the page of --report FILE.html shows the worst pairs"
+    column = name.removeprefix("--").replace("-", "_").lower()
+    return f"use the column {column} of the table"
 
 
 def _raise_for(failed: list[dict[str, Any]], folder: Path) -> None:

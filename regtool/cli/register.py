@@ -84,7 +84,7 @@ def register(
             "--pairs",
             metavar="TABLE.csv|READER:PATH",
             help="Register many pairs: a table with columns fixed, moving and, if you like, name, "
-            "fixed_labels, moving_labels, fixed_mask … Complete ones are skipped.",
+            "fixed_labels, moving_labels, fixed_mask, roi … Complete ones are skipped.",
         ),
     ] = None,
     shard: Annotated[

@@ -62,6 +62,7 @@ class PairCase:
 
     ``subject`` is the unit of splitting: pairs of one subject never lie in two splits. ``field`` is
     a known displacement from fixed to moving points, a file as of ``1Warp``; for synthetic pairs.
+    ``roi`` is a mask on the fixed image on whose middle a method's box is placed at registration.
     """
 
     name: str
@@ -70,6 +71,7 @@ class PairCase:
     split: Split
     subject: str
     field: Path | None = None
+    roi: Path | None = None
 
 
 def assign_splits(subjects: Iterable[str], val: float = 0.1, test: float = 0.0) -> dict[str, Split]:

@@ -22,6 +22,7 @@ FILE_COLUMNS = (
     "moving_mask",
     "fixed_points",
     "moving_points",
+    "roi",
 )
 COLUMNS = (*FILE_COLUMNS, "name", "split", "subject")
 REQUIRED = ("fixed", "moving")
@@ -33,8 +34,8 @@ def read_pairs(path: str | Path, files: bool = True) -> list[PairCase]:
     """The pairs of a CSV table (tab-separated if it ends in ``.tsv``), UTF-8, one header line.
 
     Columns: ``fixed``, ``moving``; optional ``fixed_labels``, ``moving_labels``, ``fixed_mask``,
-    ``moving_mask``, ``fixed_points``, ``moving_points``, ``name``, ``split`` (train, val, test)
-    and ``subject``; columns of other names are left alone. Relative paths start at the table's
+    ``moving_mask``, ``fixed_points``, ``moving_points``, ``roi``, ``name``, ``split`` (train, val,
+    test) and ``subject``; columns of other names are left alone. Relative paths start at the table's
     folder. Without ``name`` it is ``MOVING_to_FIXED``; without ``subject``, pairs that share an
     image belong together; without ``split``, a tenth of the subjects, chosen by name, is ``val``.
     Raises InputError that names line and column; with ``files`` on, also for a file that is not
@@ -47,7 +48,9 @@ def read_pairs(path: str | Path, files: bool = True) -> list[PairCase]:
     subjects = _subjects([row for _, row in rows], paths, names)
     splits = _splits(table, rows, subjects)
     return [
-        PairCase(name, _case("fixed", own), _case("moving", own), split, subject)
+        PairCase(
+            name, _case("fixed", own), _case("moving", own), split, subject, roi=own.get("roi")
+        )
         for name, own, split, subject in zip(names, paths, splits, subjects, strict=True)
     ]
 

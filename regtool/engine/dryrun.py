@@ -9,13 +9,21 @@ from regtool.engine.device import choose_device, choose_precision
 from regtool.engine.register import plan_prefix
 from regtool.engine.registrar import method_options
 from regtool.engine.reports import check_report
-from regtool.engine.request import Request, located, read_inputs, refuse_ignored, slice_axis
+from regtool.engine.request import (
+    Request,
+    located,
+    read_inputs,
+    refuse_ignored,
+    refuse_ignored_roi,
+    slice_axis,
+)
 from regtool.engine.results import Plan
 from regtool.errors import WeightsError
 from regtool.imaging.initial import INITIAL_KINDS
 from regtool.imaging.transforms import read_affine
 from regtool.plugins import discovery
 from regtool.plugins.description import Method
+from regtool.prepare.pair import as_preparation
 from regtool.weights import locate, resolve
 
 
@@ -40,6 +48,8 @@ def dry_run(request: Request) -> dict[str, Any]:
     weights, config = _weights(
         method, None if request.weights is None else str(request.weights), ndim
     )
+    if config:
+        refuse_ignored_roi(method.name, inputs, as_preparation(config))
     options = method_options(method, config, request.settings)
     return {
         "method": request.method,

@@ -20,6 +20,7 @@ from regtool.imaging.volume import Volume
 from regtool.paths import exists, expanded
 from regtool.plugins.description import Method
 from regtool.plugins.options import split_setting
+from regtool.prepare.preparation import Preparation
 from regtool.weights import is_path
 
 Source = str | Path | Volume
@@ -255,5 +256,19 @@ def refuse_ignored(method: Method, inputs: Inputs) -> None:
     if "masks" not in method.capabilities and (inputs.fixed_mask or inputs.moving_mask):
         raise UsageError(
             f"method '{method.name}' does not use masks; leave out --fixed-mask and --moving-mask "
-            "(--roi places its box)"
+            "(--roi places the box of a method that has one)"
+        )
+
+
+def refuse_ignored_roi(method: str, inputs: Inputs, preparation: Preparation) -> None:
+    """Raise UsageError for a ``roi`` where the preparation places no box on it.
+
+    Tiles, axes without a size and axes that are fitted cover the whole image.
+    """
+    fitted = preparation.fit or (False,) * preparation.ndim
+    sides = zip(preparation.size, fitted, strict=True)
+    boxed = preparation.outside != "tiles" and any(n is not None and not fit for n, fit in sides)
+    if inputs.roi is not None and not boxed:
+        raise UsageError(
+            f"method '{method}' works on the whole image and places no box; leave out --roi"
         )

@@ -21,6 +21,7 @@ from regtool.engine.request import (
     located,
     read_inputs,
     refuse_ignored,
+    refuse_ignored_roi,
     slice_axis,
 )
 from regtool.engine.results import Plan, invert_field, inverted, write_results
@@ -83,6 +84,7 @@ def prepare(task: Task, registrar: Registrar) -> Prepared:
     """Align the images as asked, and bring them to the method's grid."""
     task.warnings += registrar.weights.warnings
     inputs = task.inputs
+    refuse_ignored_roi(registrar.method.name, inputs, registrar.preparation)
     with task.clock("initial"):
         initial = _initial(task.request, inputs, registrar)
     with task.clock("prepare"):

@@ -225,6 +225,33 @@ def test_two_processes_of_a_launch(pairs: list[dict[str, Path]], tmp_path: Path)
     assert "process 1 of 2" in ran.stderr and "process 2 of 2" in ran.stderr
 
 
+def test_a_column_places_the_box(regtool: Program, tmp_path: Path) -> None:
+    """Images larger than the box of 128 pixels: it is where the mask is."""
+    grid = make_grid("identity", (150, 40), (1.5, 1.5))
+    files = write_pair(tmp_path, grid, grid, transform(2, (2.0, 1.0)))
+    right = np.zeros((150, 40), np.uint8)
+    right[-9:] = 1
+    affine = nib.load(files["fixed"]).affine
+    nib.save(nib.Nifti1Image(right, affine), tmp_path / "right.nii.gz")
+    rows = [("roi", {**files, "roi": Path("right.nii.gz")}), ("plain", {**files, "roi": Path()})]
+    table = write_table(tmp_path / "t.csv", rows, "roi")
+    table.write_text(table.read_text().replace(",.\n", ",\n"))
+    regtool("register", *METHOD, "--pairs", "t.csv", "-o", "out").ok()
+    regtool("register", *METHOD, files["fixed"], files["moving"], "-o", "one_", "--roi",
+            "right.nii.gz").ok()  # fmt: skip
+    one, roi, plain = (
+        read_array(tmp_path / f"{prefix}1Warp.nii.gz")
+        for prefix in ("one_", "out/roi_", "out/plain_")
+    )
+    np.testing.assert_allclose(roi, one, atol=1e-3)
+    assert np.abs(roi - plain).max() > 0.1
+    record = json.loads((tmp_path / "out" / "roi_regtool.json").read_text())
+    assert record["request"]["roi"] == str(tmp_path / "right.nii.gz")
+    ran = regtool("register", *QUICK, "--pairs", "t.csv", "-o", "other", "--json")
+    (failed,) = json.loads(ran.out)["failed"]
+    assert ran.code == 7 and failed["name"] == "roi" and "leave out --roi" in failed["error"]
+
+
 def test_dry_run_writes_nothing(
     pairs: list[dict[str, Path]], regtool: Program, tmp_path: Path
 ) -> None:
@@ -239,7 +266,9 @@ def test_dry_run_writes_nothing(
     [
         (["--pairs", "t.csv"], "-o FOLDER"),
         (["a.nii", "b.nii", "--pairs", "t.csv", "-o", "out"], "FIXED belongs to one pair"),
-        (["--pairs", "t.csv", "-o", "out", "--fixed-labels", "l.nii"], "--fixed-labels"),
+        (["--pairs", "t.csv", "-o", "out", "--fixed-labels", "l.nii"], "the column fixed_labels"),
+        (["--pairs", "t.csv", "-o", "out", "--roi", "l.nii"], "the column roi of the table"),
+        (["--pairs", "t.csv", "-o", "out", "--report-pngs", "p"], "leave it out"),
         (["--pairs", "t.csv", "-o", "out", "--shard", "0/3"], "i from 1 to n"),
         (["--pairs", "t.csv", "-o", "out", "--shard", "4/3"], "i from 1 to n"),
         (["--pairs", "t.csv", "-o", "out", "--shard", "x"], "i from 1 to n"),

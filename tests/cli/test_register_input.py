@@ -39,6 +39,7 @@ Pair = dict[str, Path]
         (("--fixed-labels", "moving.nii.gz"), 3, "not a label map"),
         (("--weights", "none.safetensors"), 4, "none.safetensors"),
         (("-m", "voxelmorph", "--fixed-mask", "fixed_labels.nii.gz"), 2, "does not use masks"),
+        (("--roi", "fixed_labels.nii.gz"), 2, "leave out --roi"),
         (("--dev", "cpu"), 2, "--dev"),
     ],
 )

@@ -68,6 +68,7 @@ def _item(pair: PairCase, template: Request, folder: Path, present: set[str]) ->
         moving=pair.moving.image,
         **_companions("fixed", pair.fixed),
         **_companions("moving", pair.moving),
+        roi=pair.roi,
         output=f"{folder}{os.sep}{pair.name}_",
         overwrite=True,  # what may not be replaced is not done at all
     )
