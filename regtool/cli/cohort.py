@@ -45,6 +45,7 @@ def register_pairs(
             raise UsageError(f"{name} belongs to one pair; with --pairs {_instead(name)}")
     if output is None:
         raise UsageError("--pairs needs -o FOLDER, where the files of all pairs go")
+    from regtool.engine.cohort.rehearsal import rehearse
     from regtool.engine.cohort.run import open_cohort, run_cohort
     from regtool.engine.reports import check_cohort_report, write_cohort_report
 
@@ -53,7 +54,10 @@ def register_pairs(
         check_cohort_report(replace(template, output=output))
     cohort = open_cohort(pairs, output, replace(template, report=None), shard)
     if dry_run:
-        common.print_json(_rehearsed(cohort))
+        rehearsed = rehearse(cohort)
+        common.print_json(rehearsed)
+        failing = [{"name": name, "error": why} for name, why in rehearsed["failing"].items()]
+        _raise_for(failing, "would fail")
         return
     common.log.info("%s", _opening(cohort))
     watch = cohort.ranks.rank == 0
@@ -71,7 +75,7 @@ def register_pairs(
         common.log.info("wrote %s", page)
     if as_json:
         common.print_json(result)
-    _raise_for(result["failed"], cohort.folder)
+    _raise_for(result["failed"], "failed", "; the same command tries again what failed")
 
 
 def _instead(name: str) -> str:
@@ -82,7 +86,7 @@ def _instead(name: str) -> str:
     return f"use the column {column} of the table"
 
 
-def _raise_for(failed: list[dict[str, Any]], folder: Path) -> None:
+def _raise_for(failed: list[dict[str, Any]], verb: str, advice: str = "") -> None:
     if not failed:
         return
     for one in failed[:LISTED]:
@@ -90,7 +94,7 @@ def _raise_for(failed: list[dict[str, Any]], folder: Path) -> None:
     rest = len(failed) - LISTED
     more = f" ({rest} more are in the summary)" if rest > 0 else ""
     what = "1 pair" if len(failed) == 1 else f"{len(failed)} pairs"
-    raise PairsFailed(f"{what} failed{more}; the same command tries again what failed")
+    raise PairsFailed(f"{what} {verb}{more}{advice}")
 
 
 def _opening(cohort: Cohort) -> str:
@@ -99,13 +103,6 @@ def _opening(cohort: Cohort) -> str:
     if cohort.ranks.count > 1:
         line = f"process {cohort.ranks.rank + 1} of {cohort.ranks.count}: {line}"
     return line
-
-
-def _rehearsed(cohort: Cohort) -> dict[str, Any]:
-    bad = {item.name: item.error for item in cohort.items if item.error is not None}
-    done = [item.name for item in cohort.items if item.complete]
-    todo = [i.name for i in cohort.items if not i.complete and i.error is None]
-    return {"folder": str(cohort.folder), "to_do": todo, "complete": done, "failing": bad}
 
 
 class _Teller:

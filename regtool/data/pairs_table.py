@@ -35,9 +35,10 @@ def read_pairs(path: str | Path, files: bool = True) -> list[PairCase]:
 
     Columns: ``fixed``, ``moving``; optional ``fixed_labels``, ``moving_labels``, ``fixed_mask``,
     ``moving_mask``, ``fixed_points``, ``moving_points``, ``roi``, ``name``, ``split`` (train, val,
-    test) and ``subject``; columns of other names are left alone. Relative paths start at the table's
-    folder. Without ``name`` it is ``MOVING_to_FIXED``; without ``subject``, pairs that share an
-    image belong together; without ``split``, a tenth of the subjects, chosen by name, is ``val``.
+    test) and ``subject``; columns of other names are left alone. Relative paths start at the
+    table's folder. Without ``name`` it is ``MOVING_to_FIXED``; without ``subject``, pairs that
+    share an image belong together; without ``split``, a tenth of the subjects, chosen by name, is
+    ``val``.
     Raises InputError that names line and column; with ``files`` on, also for a file that is not
     there.
     """

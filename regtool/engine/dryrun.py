@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from regtool.engine.device import choose_device, choose_precision
@@ -24,6 +24,7 @@ from regtool.imaging.transforms import read_affine
 from regtool.plugins import discovery
 from regtool.plugins.description import Method
 from regtool.prepare.pair import as_preparation
+from regtool.prepare.preparation import Preparation
 from regtool.weights import locate, resolve
 
 
@@ -40,28 +41,54 @@ def dry_run(request: Request) -> dict[str, Any]:
     refuse_ignored(method, inputs)
     plan = Plan(replace(request, output=request.output or plan_prefix(request)), inputs)
     plan.open()
-    device = choose_device(request.device)
-    choose_precision(request.precision, device)
-    if request.initial and request.initial not in INITIAL_KINDS:
-        read_affine(request.initial, inputs.fixed.ndim)
     ndim = inputs.fixed.ndim if slices is None else 2
-    weights, config = _weights(
-        method, None if request.weights is None else str(request.weights), ndim
-    )
-    if config:
-        refuse_ignored_roi(method.name, inputs, as_preparation(config))
-    options = method_options(method, config, request.settings)
+    ready = rehearse_method(method, request, ndim, inputs.fixed.ndim)
+    if ready.preparation is not None:
+        refuse_ignored_roi(method, inputs, ready.preparation)
     return {
         "method": request.method,
         "images": f"{ndim}-D" + ("" if slices is None else f", along {'zyx'[slices]}"),
         "fixed": {"path": inputs.fixed.name, "size": list(inputs.fixed.grid.size)},
         "moving": {"path": inputs.moving.name, "size": list(inputs.moving.grid.size)},
-        "weights": weights,
-        "options": options.model_dump(mode="json"),
-        "device": str(device),
+        **ready.facts,
         "outputs": [str(plan.path(name)) for name in plan.names()],
         "warnings": inputs.warnings,
     }
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A method that could be loaded: what it would work with, and its preparation if it is here."""
+
+    facts: dict[str, Any]
+    preparation: Preparation | None
+
+
+def rehearse_method(method: Method, request: Request, ndim: int, world: int) -> Ready:
+    """Choose device and precision, find the weights and read the options, for ``ndim``-D images.
+
+    ``world`` is the dimension of the files, which an initial transform has. Raises UsageError,
+    DeviceError, WeightsError, InputError.
+    """
+    device = check_device(request)
+    if request.initial and request.initial not in INITIAL_KINDS:
+        read_affine(request.initial, world)
+    spec = None if request.weights is None else str(request.weights)
+    weights, config = _weights(method, spec, ndim)
+    options = method_options(method, config, request.settings)
+    facts = {
+        "weights": weights,
+        "options": options.model_dump(mode="json"),
+        "device": device,
+    }
+    return Ready(facts, as_preparation(config) if config else None)
+
+
+def check_device(request: Request) -> str:
+    """The device that would be used. Raises UsageError and DeviceError, also for the precision."""
+    device = choose_device(request.device)
+    choose_precision(request.precision, device)
+    return str(device)
 
 
 def _weights(method: Method, spec: str | None, ndim: int) -> tuple[dict[str, Any], dict[str, Any]]:

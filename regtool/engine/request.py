@@ -248,7 +248,7 @@ def _require(method: Method, ndim: int, fixed: Volume) -> None:
         )
 
 
-def refuse_ignored(method: Method, inputs: Inputs) -> None:
+def refuse_ignored(method: Method, inputs: Inputs | Request) -> None:
     """Raise UsageError for masks that the method would ignore.
 
     Labels and points are never refused: they serve to measure the result at least.
@@ -260,7 +260,7 @@ def refuse_ignored(method: Method, inputs: Inputs) -> None:
         )
 
 
-def refuse_ignored_roi(method: str, inputs: Inputs, preparation: Preparation) -> None:
+def refuse_ignored_roi(method: Method, inputs: Inputs | Request, preparation: Preparation) -> None:
     """Raise UsageError for a ``roi`` where the preparation places no box on it.
 
     Tiles, axes without a size and axes that are fitted cover the whole image.
@@ -270,5 +270,5 @@ def refuse_ignored_roi(method: str, inputs: Inputs, preparation: Preparation) ->
     boxed = preparation.outside != "tiles" and any(n is not None and not fit for n, fit in sides)
     if inputs.roi is not None and not boxed:
         raise UsageError(
-            f"method '{method}' works on the whole image and places no box; leave out --roi"
+            f"method '{method.name}' works on the whole image and places no box; leave out --roi"
         )

@@ -84,7 +84,7 @@ def prepare(task: Task, registrar: Registrar) -> Prepared:
     """Align the images as asked, and bring them to the method's grid."""
     task.warnings += registrar.weights.warnings
     inputs = task.inputs
-    refuse_ignored_roi(registrar.method.name, inputs, registrar.preparation)
+    refuse_ignored_roi(registrar.method, inputs, registrar.preparation)
     with task.clock("initial"):
         initial = _initial(task.request, inputs, registrar)
     with task.clock("prepare"):

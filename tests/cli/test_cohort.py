@@ -262,6 +262,54 @@ def test_dry_run_writes_nothing(
 
 
 @pytest.mark.parametrize(
+    ("more", "code", "words"),
+    [
+        (("--device", "nonsense"), 2, "--device nonsense"),
+        (("--device", "cuda:99"), 6, "cuda:99"),
+        (("--precision", "fp8"), 2, "--precision fp8"),
+        (("--set", "passes=none-such"), 2, "passes"),
+        (("-w", "nothing-like-it"), 4, "nothing-like-it"),
+        (("--initial", "gone.mat"), 3, "gone.mat"),
+    ],
+)
+def test_a_rehearsal_checks_what_all_pairs_share(
+    more: tuple[str, ...], code: int, words: str, tiny: dict[str, Path], regtool: Program,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    write_table(tmp_path / "t.csv", [("p", tiny)])
+    ran = regtool("register", *METHOD, "--pairs", "t.csv", "-o", "out", "--dry-run", *more)
+    assert (ran.code, ran.out) == (code, "") and words in ran.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_rehearsal_names_every_pair_that_would_fail(
+    tiny: dict[str, Path], regtool: Program, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.nii.gz"
+    broken.write_bytes(tiny["fixed"].read_bytes()[:200])
+    none = tmp_path / "none.nii.gz"
+    rows = [
+        ("broken", {**tiny, "fixed": broken}),
+        ("good", tiny),
+        ("gone", {**tiny, "moving": none, "fixed_labels": none}),
+    ]
+    write_table(tmp_path / "t.csv", rows, "fixed_labels")
+    ran = regtool("register", *METHOD, "--pairs", "t.csv", "-o", "out", "--dry-run", "--device",
+                  "cpu")  # fmt: skip
+    plan = json.loads(ran.out)
+    assert ran.code == 7 and plan["to_do"] == ["good"]
+    assert plan["weights"]["name"] == "voxelmorph-acdc-2d" and plan["device"] == "cpu"
+    assert set(plan["failing"]) == {"broken", "gone"}
+    assert plan["failing"]["gone"] == f"{none}: no such file"
+    assert ran.err.splitlines()[-1] == "regtool: error: 2 pairs would fail"
+    write_table(tmp_path / "t.csv", [("p", {**tiny, "fixed_mask": tiny["fixed_labels"]})],
+                "fixed_mask")  # fmt: skip
+    ran = regtool("register", *METHOD, "--pairs", "t.csv", "-o", "out", "--dry-run")
+    assert ran.code == 7 and "does not use masks" in ran.err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
     ("args", "words"),
     [
         (["--pairs", "t.csv"], "-o FOLDER"),
@@ -300,6 +348,7 @@ def test_what_would_stop_every_pair_is_told_once(
         ran = regtool(*args, *more)
         assert ran.code == code, ran.err
         assert ran.err.count("regtool: error:") == 1
+        assert "goes on with them" not in ran.err, "it would fail in the same way"
 
 
 def test_a_page_of_all_pairs(

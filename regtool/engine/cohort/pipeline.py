@@ -21,6 +21,7 @@ from regtool.engine.registrar import Registrar
 from regtool.engine.registration import Task
 from regtool.engine.request import Request
 from regtool.engine.task import finish, load, open_task, prepare
+from regtool.errors import Interrupted
 from regtool.plugins import discovery
 from regtool.plugins.exchange import Prediction
 from regtool.prepare.pair import Prepared
@@ -67,13 +68,18 @@ class Pipeline:
         try:
             self._compute()
             self._writers.shutdown(wait=True)
-        finally:
-            self._room.close()
-            self._writers.shutdown(wait=True, cancel_futures=True)
-            reader.join()
+        except BaseException as error:
+            self._end(reader)
             left = self._tally.total - len(self._tally.outcomes)
-            if left:
+            if left and (isinstance(error, Interrupted) or not isinstance(error, Exception)):
                 log.warning("%d pairs are left; the same command goes on with them", left)
+            raise
+        self._end(reader)
+
+    def _end(self, reader: threading.Thread) -> None:
+        self._room.close()
+        self._writers.shutdown(wait=True, cancel_futures=True)
+        reader.join()
 
     # -- the reading thread ---------------------------------------------------------------------
 
