@@ -53,9 +53,13 @@ def apply(
     Images, label maps, 4-D series and RGB images are resampled once, onto ``reference`` (an image
     file; by default the grid of the field or record). Landmarks (CSV with x, y, z in LPS mm, or
     .fcsv) are mapped from fixed to moving space, as antsApplyTransformsToPoints does; ``inverse``
-    goes the other way. Raises the errors of ``regtool.errors``.
+    goes the other way. Raises the errors of ``regtool.errors``, UsageError among them for a
+    reference or an interpolation of landmarks.
     """
     points = str(subject).lower().endswith(_POINT_SUFFIXES)
+    where = choose_device(device)
+    if points:
+        _refuse_ignored(subject, reference, interpolation)
     target = Path(output) if output is not None else _default_output(Path(subject), points)
     inputs = [subject, *([reference] if reference else []), *map(_file_of, transforms)]
     outputs = Outputs({"result": target}, inputs=inputs, overwrite=overwrite)
@@ -64,7 +68,6 @@ def apply(
     check_suffix(target)
     reader = read_labels if interpolation == "label" else read_image
     volume = reader(subject, allow=("scalar", "rgb", "series", "vector"))
-    where = choose_device(device)
     with limited_threads(threads):
         chain = read_chain(transforms, inverse)
         grid, like = _reference(reference, chain, volume)
@@ -78,6 +81,14 @@ def apply(
     with outputs:
         outputs.image("result", values, grid, like=like, kind=volume.kind)
     return Applied(target, tuple(warnings))
+
+
+def _refuse_ignored(subject: str | Path, reference: object, interpolation: str) -> None:
+    given = "-r" if reference is not None else "-n" if interpolation != "linear" else None
+    if given is not None:
+        raise UsageError(
+            f"{subject}: landmarks have no grid and are not interpolated; leave out {given}"
+        )
 
 
 def _file_of(spec: str) -> str:
