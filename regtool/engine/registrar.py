@@ -191,16 +191,30 @@ def _joined(parts: list[Prediction]) -> Prediction:
         present = [t for t in tensors if t is not None]
         return torch.cat(present) if len(present) == len(tensors) else None
 
-    extras = {
-        key: Extra(torch.cat([p.extras[key].tensor for p in parts]), e.kind, e.level)
-        for key, e in parts[0].extras.items()
-        if e.kind not in ("table", "state")
-    }
+    extras, warnings = _joined_extras(parts)
     return Prediction(
         displacement=join([p.displacement for p in parts]),
         velocity=join([p.velocity for p in parts]),
         inverse=join([p.inverse for p in parts]),
         extras=extras,
         notes={name: note for p in parts for name, note in p.notes.items()},
-        warnings=list(dict.fromkeys(w for p in parts for w in p.warnings)),
+        warnings=list(dict.fromkeys([*(w for p in parts for w in p.warnings), *warnings])),
     )
+
+
+def _joined_extras(parts: list[Prediction]) -> tuple[dict[str, Extra], list[str]]:
+    """The extras that all parts have in one form, together, and a sentence about each other one.
+
+    Tables and states, of which nobody knows which row is whose, are left out without a word.
+    """
+    extras, warnings = {}, []
+    for key in dict.fromkeys(key for p in parts for key in p.extras):
+        found = [p.extras[key] for p in parts if key in p.extras]
+        if any(e.kind in ("table", "state") for e in found):
+            continue
+        forms = {(e.kind, e.level, tuple(e.tensor.shape[1:])) for e in found}
+        if len(found) < len(parts) or len(forms) > 1:
+            warnings.append(f"the extra '{key}' is left out: it differs from slices to slices")
+            continue
+        extras[key] = Extra(torch.cat([e.tensor for e in found]), found[0].kind, found[0].level)
+    return extras, warnings

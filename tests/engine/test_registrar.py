@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from regtool.api import Prediction
+from regtool.api import Extra, Prediction
 from regtool.engine.registrar import Registrar
 from regtool.errors import PluginError
 from regtool.imaging.volume import Volume
@@ -73,6 +73,27 @@ def test_affines_of_slices_become_displacement():
     assert torch.allclose(answer.displacement[:, 0], torch.tensor(1.5))
     field = prepared.world_field(answer.displacement)
     assert np.allclose(field, (0, 1.5, 0), atol=1e-5)
+
+
+def test_extras_that_differ_between_goes_of_slices_are_left_out():
+    """As of a sampling that stopped early in the second go, and so has fewer previews."""
+    image = volume(40, 20, 30)
+    prepared = prepare_pair(image, image, WHOLE, slices=0)
+
+    def answer(pair):
+        n = len(pair.fixed.image)
+        frames = 5 if n == 32 else 3
+        extras = {
+            "Previews": Extra(torch.zeros(n, frames, 2, 20, 30), "trajectory"),
+            "Scores": Extra(torch.zeros(frames, 4), "table"),
+            "Same": Extra(torch.zeros(n, 1, 20, 30), "map"),
+            "First" if n == 32 else "Last": Extra(torch.zeros(n, 1, 20, 30), "map"),
+        }
+        return Prediction(displacement=torch.zeros(n, 2, 20, 30), extras=extras)
+
+    found = registrar(answer, WHOLE).predict(prepared)
+    assert set(found.extras) == {"Same"} and found.extras["Same"].tensor.shape[0] == 40
+    assert [w.split("'")[1] for w in found.warnings] == ["Previews", "First", "Last"]
 
 
 def test_tiles_are_blended_into_one_field():
