@@ -9,29 +9,44 @@ from pathlib import Path
 from typing import Any
 
 from regtool.engine.device import limited_threads
-from regtool.engine.registrar import Registrar, Watch
+from regtool.engine.registrar import Preview, Registrar, Watch
 from regtool.engine.reports import check_report, write_report
 from regtool.engine.request import Request, Source
 from regtool.engine.task import Registration, Report, finish, load, open_task, prepare
 from regtool.errors import UsageError
+from regtool.plugins import discovery
+from regtool.plugins.exchange import Prediction
 
 __all__ = ["Registration", "plan_prefix", "register", "run"]
 
 
 def register(
-    fixed: Source, moving: Source, method: str = "voxelmorph", **options: Any
+    fixed: Source,
+    moving: Source,
+    method: str = "voxelmorph",
+    *,
+    preview: Preview | None = None,
+    **options: Any,
 ) -> Registration:
     """Register ``moving`` to ``fixed``; the Python form of ``regtool register``.
 
     ``options`` are the fields of ``Request``, among them ``output`` (a prefix; nothing is written
     without one), ``weights``, ``initial``, ``device``, ``settings={name: value}``.
-    Raises the errors of ``regtool.errors``, as the command line does.
+
+    ``preview(step, prediction)`` is called while a method with the capability ``previews`` works,
+    with what it would answer then: ``prediction.displacement`` is (B, ndim, *S) in voxels of the
+    method's grid, component i along tensor axis i. A False answer ends the work, and the result is
+    made from what there is; True or None lets it go on. Of a volume that goes slice by slice each
+    32 slices are worked on, and shown, by themselves.
+
+    Raises the errors of ``regtool.errors``, as the command line does, and UsageError for a
+    ``preview`` that the method would not call.
     """
     try:
         request = Request(fixed, moving, method, **options)
     except TypeError as error:
         raise UsageError(f"register(): {error}") from error
-    return run(request)
+    return run(request, preview=preview)
 
 
 Show = Callable[[Mapping[str, float]], None]
@@ -44,15 +59,16 @@ def run(
     report: Report | None = None,
     show: Show | None = None,
     stop: Asking | None = None,
+    preview: Preview | None = None,
 ) -> Registration:
     """Carry out a request, with a registrar that is already loaded if there is one.
 
     ``report(what, done, total)`` moves a progress bar, ``show`` takes a method's figures for a live
     panel. ``stop`` is entered while a method that is ``stoppable`` works, and gives what tells
-    whether the user wants the best it has so far.
+    whether the user wants the best it has so far. ``preview`` is as for ``register``.
     """
     with limited_threads(request.threads):
-        return _run(request, registrar, report, show, stop)
+        return _run(request, registrar, report, show, stop, preview)
 
 
 def _run(
@@ -61,21 +77,37 @@ def _run(
     report: Report | None,
     show: Show | None,
     stop: Asking | None,
+    preview: Preview | None,
 ) -> Registration:
     check_report(request)
+    if preview is not None and "previews" not in discovery.load(request.method).capabilities:
+        raise UsageError(f"preview: method '{request.method}' shows nothing while it works")
     task = open_task(request)
     if registrar is None:
         with task.clock("load"):
             registrar = load(task.request, task.ndim)
     prepared = prepare(task, registrar)
+    if preview is not None and prepared.tile is not None:
+        raise UsageError(f"preview: '{request.method}' goes tile by tile and never sees the whole")
+    seen = None if preview is None else _unless_false(preview)
     if stop is None or "stoppable" not in registrar.method.capabilities:
         stop = nullcontext(lambda: False)
     with task.clock("network"), stop as asked:
         steps = None if report is None else partial(report, "register")
-        prediction = registrar.predict(prepared, Watch(steps, show, asked))
+        prediction = registrar.predict(prepared, Watch(steps, show, asked, seen))
     result = finish(task, registrar, prepared, prediction, report)
     write_report(request, result.outputs)
     return result
+
+
+def _unless_false(preview: Preview) -> Preview:
+    """A preview that answers nothing lets the method go on."""
+
+    def answered(step: int, prediction: Prediction) -> bool:
+        answer: object = preview(step, prediction)
+        return answer is None or bool(answer)
+
+    return answered
 
 
 def plan_prefix(request: Request) -> str:

@@ -31,16 +31,19 @@ SLICES_AT_ONCE = 32
 """Slices of a volume that go through a 2-D network together; bounds the memory."""
 
 Report = Callable[[int, int], None]
+Preview = Callable[[int, Prediction], bool]
 
 
 @dataclass(frozen=True)
 class Watch:
     """Who looks on while a method works: ``report`` moves a progress bar, ``show`` takes figures
-    for a live panel, ``stop`` says whether the user wants the best there is so far."""
+    for a live panel, ``stop`` says whether the user wants the best there is so far, ``preview``
+    sees intermediate results and ends the work by answering False."""
 
     report: Report | None = None
     show: Callable[[Mapping[str, float]], None] | None = None
     stop: Callable[[], bool] | None = None
+    preview: Preview | None = None
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,7 @@ class Registrar:
             context.report = watch.report or context.report
             context.show = watch.show or context.show
             context.stop_requested = watch.stop or context.stop_requested
+            context.preview = watch.preview or context.preview
         answer = self.module(pair, self.options, context)
         return _checked(answer, pair, self.method.name)
 

@@ -14,6 +14,7 @@ import pytest
 import sampled_method
 import torch
 
+import regtool
 from regtool.data.phantoms import make
 from regtool.engine.extras import read_state
 from regtool.engine.register import Registration, run
@@ -295,6 +296,22 @@ def test_a_record_names_the_field_of_a_warm_start_by_its_absolute_path(
     warm = registered(images, warm="r_regtool.json", warm_level=800, steps=4)
     assert warm.record["request"]["settings"]["warm"] == f"{tmp_path}/r_regtool.json"
     assert warm.record["options"]["warm"] == f"{tmp_path}/r_regtool.json"
+
+
+def test_a_script_sees_previews_and_may_end_the_sampling(images):
+    seen = []
+
+    def preview(step: int, prediction: Prediction) -> bool:
+        seen.append((step, tuple(prediction.displacement.shape)))
+        return step < 6
+
+    found = regtool.register(
+        images["fixed"], images["moving"], "sampled", preview=preview,
+        settings={"steps": 12, "previews": 3},
+    )  # fmt: skip
+    assert seen == [(3, (1, 2, 64, 64)), (6, (1, 2, 64, 64))]
+    assert found.record["stopped_at"] > 0
+    assert found.record["sampling"]["samples"][0]["reason"] == "requested"
 
 
 def test_previews_reach_whoever_watches_and_may_end_the_sampling():

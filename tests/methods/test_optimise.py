@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import regtool
-from regtool.api import Context, Pair, Sample
+from regtool.api import Context, Pair, Prediction, Sample
 from regtool.data.phantoms import make
 from regtool.data.readers import open_data
 from regtool.engine.optimisation.pyramid import shapes
@@ -220,6 +220,52 @@ def test_previews_may_stop_it_and_progress_is_told():
     )  # fmt: skip
     assert seen == [(1, 2, 64, 64)]
     assert told == [(1, 9), (2, 9), (3, 9)]
+
+
+@pytest.mark.parametrize("stop", [0, 1])
+def test_what_a_preview_saw_and_kept_has_no_fold(stop):
+    """Fields that fold on a coarse level, were they not mended."""
+    generator = torch.Generator().manual_seed(3)
+    image, other = torch.rand(2, 1, 1, 96, 80, generator=generator)
+    pair = Pair(Sample(image, (1.0, 1.0)), Sample(other, (1.0, 1.0)))
+    rough = Optimisation(iterations=(20, 20, 2), rate=1.0, update_sigma=0.7, total_sigma=0.0)
+    seen = []
+
+    def preview(level, prediction):
+        seen.append(prediction.displacement.clone())
+        return level < stop
+
+    found = optimise(pair, rough, context(preview=preview))
+    assert len(seen) == stop + 1
+    assert torch.equal(found.displacement, seen[-1])
+    assert scan_displacement(found.displacement).count == 0
+
+
+def test_a_script_sees_previews_and_may_stop_it():
+    made = make("heart2d", 0, 64)
+    fixed, moving = (Volume(np.asarray(getattr(made, n)), made.grid) for n in ("fixed", "moving"))
+    given = {"settings": {"iterations": "20,20,20"}, "threads": 1}
+    seen = []
+
+    def preview(level: int, prediction: Prediction) -> bool:
+        seen.append((level, prediction.displacement.abs().max()))
+        return np.bool_(level < 1)
+
+    stopped = regtool.register(fixed, moving, "optimise", preview=preview, **given)
+    assert [level for level, _ in seen] == [0, 1]
+    assert stopped.record["jacobian"]["count"] == 0
+    local = stopped.record["similarity"]["local_ncc"]
+    assert local["after"] > local["before"]
+    levels = []
+    whole = regtool.register(fixed, moving, "optimise", preview=lambda n, _: levels.append(n),
+                             **given)  # fmt: skip
+    alone = regtool.register(fixed, moving, "optimise", **given)
+    assert levels == [0, 1, 2], "an answer of None lets it go on"
+    assert np.array_equal(whole.field, alone.field) and not np.array_equal(
+        stopped.field, alone.field
+    )
+    with pytest.raises(UsageError, match="preview: method 'rigid'"):
+        regtool.register(fixed, moving, "rigid", preview=preview)
 
 
 @pytest.mark.parametrize("wrong", [

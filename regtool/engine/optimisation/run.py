@@ -53,7 +53,7 @@ def optimise(
             progress.finish(number)
             last = number + 1 == len(sizes)
             found = form.prediction(shape) if last or context.watched else None
-            if found is not None and last and fluid:
+            if found is not None and fluid:  # any may be the answer, if the preview says so
                 _mend(found, pair.fixed.spacing)
             found = content.extend(found) if found is not None and content.cuts else found
             if found is not None and not context.preview(number, found):
