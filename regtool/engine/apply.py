@@ -12,6 +12,7 @@ import numpy as np
 from regtool.engine.chain import Chain, read_chain
 from regtool.engine.device import choose_device, limited_threads
 from regtool.errors import GeometryError, InputError, UsageError
+from regtool.imaging.destination import image_stem
 from regtool.imaging.nifti_write import check_suffix
 from regtool.imaging.points import read_points, write_points
 from regtool.imaging.reading import read_image, read_labels
@@ -24,8 +25,6 @@ from regtool.spatial.grid import Grid
 _POINT_SUFFIXES = (".csv", ".fcsv", ".txt")
 _FEW_VALUES = 64
 """A linear interpolation of an image with fewer distinct whole numbers earns a warning."""
-
-IMAGE_SUFFIXES = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd", ".nhdr")
 
 
 @dataclass(frozen=True)
@@ -98,10 +97,7 @@ def _file_of(spec: str) -> str:
 def _default_output(subject: Path, points: bool) -> Path:
     if points:
         return Path(f"{subject.stem}_warped.csv")
-    for suffix in IMAGE_SUFFIXES:
-        if subject.name.lower().endswith(suffix):
-            return Path(f"{subject.name[: -len(suffix)]}_warped.nii.gz")
-    return Path(f"{subject.name}_warped.nii.gz")
+    return Path(f"{image_stem(subject)}_warped.nii.gz")
 
 
 def _apply_to_points(subject: str | Path, chain: Chain, outputs: Outputs, target: Path) -> Applied:

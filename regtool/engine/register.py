@@ -14,6 +14,7 @@ from regtool.engine.reports import check_report, write_report
 from regtool.engine.request import Request, Source
 from regtool.engine.task import Registration, Report, finish, load, open_task, prepare
 from regtool.errors import UsageError
+from regtool.imaging.destination import image_stem
 from regtool.plugins import discovery
 from regtool.plugins.exchange import Prediction
 
@@ -114,12 +115,6 @@ def plan_prefix(request: Request) -> str:
     """The prefix used when none is given: ``<moving>_to_<fixed>_`` in the current folder."""
 
     def stem(source: Source, word: str) -> str:
-        if not isinstance(source, str | Path):
-            return word
-        name = Path(source).name
-        for suffix in (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd", ".nhdr"):
-            if name.lower().endswith(suffix):
-                return name[: -len(suffix)]
-        return Path(source).stem
+        return image_stem(source) if isinstance(source, str | Path) else word
 
     return f"{stem(request.moving, 'moving')}_to_{stem(request.fixed, 'fixed')}_"

@@ -1,27 +1,19 @@
-"""A registration under way, and its result."""
+"""The result of a registration, and the seconds of its parts."""
 
 from __future__ import annotations
 
 import contextlib
-import logging
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from dataclasses import field as default
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from regtool.engine.request import Inputs, Request
-from regtool.imaging.writing import Outputs
 from regtool.spatial.grid import Matrix
-
-if TYPE_CHECKING:
-    from regtool.engine.results import Plan
-
-log = logging.getLogger("regtool.engine")
 
 
 @dataclass
@@ -60,27 +52,3 @@ class Clock:
         if self.started is None:
             return sum(self.seconds.values())
         return time.perf_counter() - self.started
-
-
-@dataclass
-class Task:
-    """A registration whose files are read and whose outputs are free."""
-
-    request: Request
-    inputs: Inputs
-    slices: int | None
-    plan: Plan
-    outputs: Outputs | None
-    clock: Clock
-    label: str = ""
-    warnings: list[str] = default(default_factory=list)
-
-    @property
-    def ndim(self) -> int:
-        """Dimensions that the method has to have."""
-        return self.inputs.fixed.ndim if self.slices is None else 2
-
-    def warn(self, sentence: str) -> None:
-        """Say it, and note it in the record."""
-        self.warnings.append(sentence)
-        log.warning("%s%s", self.label, sentence)

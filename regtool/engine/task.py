@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from dataclasses import dataclass
+from dataclasses import field as default
 from functools import partial
 from typing import Any
 
@@ -14,7 +17,7 @@ from regtool.engine.chain import read_chain
 from regtool.engine.extras import Extras
 from regtool.engine.refine import refine
 from regtool.engine.registrar import Registrar, load_registrar
-from regtool.engine.registration import Clock, Registration, Task
+from regtool.engine.registration import Clock, Registration
 from regtool.engine.request import (
     Inputs,
     Request,
@@ -29,6 +32,7 @@ from regtool.errors import GeometryError, PluginError, WorseError
 from regtool.imaging.initial import check_overlap, initial_transform
 from regtool.imaging.resample import resample
 from regtool.imaging.transforms import Transform
+from regtool.imaging.writing import Outputs
 from regtool.metrics.similarity import NOISE
 from regtool.plugins import discovery
 from regtool.plugins.description import Method
@@ -38,6 +42,32 @@ from regtool.prepare.pair import Prepared, prepare_pair
 from regtool.spatial.grid import Matrix
 
 Report = Callable[[str, int, int], None]
+
+log = logging.getLogger("regtool.engine")
+
+
+@dataclass
+class Task:
+    """A registration whose files are read and whose outputs are free."""
+
+    request: Request
+    inputs: Inputs
+    slices: int | None
+    plan: Plan
+    outputs: Outputs | None
+    clock: Clock
+    label: str = ""
+    warnings: list[str] = default(default_factory=list)
+
+    @property
+    def ndim(self) -> int:
+        """Dimensions that the method has to have."""
+        return self.inputs.fixed.ndim if self.slices is None else 2
+
+    def warn(self, sentence: str) -> None:
+        """Say it, and note it in the record."""
+        self.warnings.append(sentence)
+        log.warning("%s%s", self.label, sentence)
 
 
 def open_task(

@@ -11,6 +11,7 @@ from regtool.errors import OutputError, UsageError
 from regtool.paths import exists, is_dir
 
 _FILE_SUFFIXES = (".nii", ".nii.gz", ".mha", ".nrrd", ".mat", ".h5", ".json", ".csv", ".gz")
+_IMAGE_SUFFIXES = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd", ".nhdr")
 
 
 def checked_prefix(prefix: str | Path) -> str:
@@ -26,6 +27,15 @@ def checked_prefix(prefix: str | Path) -> str:
                 f"try {text[: -len(suffix)]}_ (files are named PREFIXWarped.nii.gz and so on)"
             )
     return text + os.sep if text and not text.endswith(os.sep) and is_dir(text) else text
+
+
+def image_stem(path: str | Path) -> str:
+    """The name of an image's file without its suffix, after which outputs may be named."""
+    name = Path(path).name
+    for suffix in _IMAGE_SUFFIXES:
+        if name.lower().endswith(suffix):
+            return name[: -len(suffix)]
+    return Path(path).stem
 
 
 def check_folder(folder: Path) -> None:

@@ -26,14 +26,13 @@ class Case:
     labels: Mapping[str, tuple[float | None, float | None]]
     warnings: tuple[str, ...]
     record_path: str | None
-    link: str
 
     def __getitem__(self, key: str) -> float | None:
         return self.numbers.get(key)
 
 
 def case_of(row: Mapping[str, Any]) -> Case:
-    """The case of a record; ``record_path``, ``name`` and ``report`` in the row are optional."""
+    """The case of a record; ``record_path`` and ``name`` in the row are optional."""
     path = row.get("record_path")
     numbers: dict[str, float | None] = {
         "folds": figure(row, "jacobian", "count"),
@@ -55,7 +54,6 @@ def case_of(row: Mapping[str, Any]) -> Case:
         labels=labels,
         warnings=tuple(listed(row.get("warnings"))),
         record_path=None if path is None else str(path),
-        link=row["report"] if isinstance(row.get("report"), str) else "",
     )
 
 

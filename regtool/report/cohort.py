@@ -49,10 +49,9 @@ def cohort_report(
     """Write the page of a cohort.
 
     ``rows`` are records, each with ``record_path`` (for pictures and the name) and, if wanted,
-    ``name`` and ``report`` (a link to the pair's own page, relative to this one); see
-    ``regtool.report.files.cohort_rows``. Of each only a few numbers are kept, so a generator stays
-    cheap. ``failures`` are names and error lines of pairs without a record. The ``worst`` cases are
-    shown with pictures, read one case at a time.
+    ``name``; see ``regtool.report.files.cohort_rows``. Of each only a few numbers are kept, so a
+    generator stays cheap. ``failures`` are names and error lines of pairs without a record. The
+    ``worst`` cases are shown with pictures, read one case at a time.
     Raises OutputError when the file exists (without ``overwrite``) or cannot be written.
     """
     cases, by = worst_first(case_of(row) for row in rows)
@@ -193,13 +192,6 @@ def _used(cases: Sequence[Case]) -> list[tuple[str, str, int]]:
 def _row(case: Case, used: Sequence[tuple[str, str, int]]) -> dict[str, Any]:
     return {
         "name": case.name,
-        "link": _safe(case.link),
         "cells": [values.text(case[key], digits) for key, _, digits in used],
         "warnings": len(case.warnings),
     }
-
-
-def _safe(link: str) -> str:
-    """A relative link; one with a scheme (javascript:, https:) or a host is left out."""
-    start = link.split("/", 1)[0]
-    return "" if ":" in start or link.startswith(("/", "\\")) else link

@@ -81,15 +81,14 @@ def test_whiskers_leave_outliers_out() -> None:
 def test_hostile_rows(tmp_path: Path) -> None:
     evil = "<script>alert(1)</script>"
     rows = [
-        row(evil, 0.5, warnings=[evil], report="javascript:alert(1)", method={"name": evil}),
-        row("b", 0.6, report="//host/x.html"),
-        row("c", 0.7, report="pages/c.html"),
+        row(evil, 0.5, warnings=[evil], method={"name": evil}),
+        row("b", 0.6),
         {"name": 3, "dice": [], "similarity": "x", "warnings": 4, "record_path": "/gone.json"},
     ]
     path = cohort_report(rows, tmp_path / "c.html", [(evil, evil)], title=evil)
     page = Page(path.read_text("utf-8"))
     assert evil not in page.source and page.text.count(evil) >= 6
-    assert [link for tag, link in page.links if tag == "a" and link != "#main"] == ["pages/c.html"]
+    assert {link for tag, link in page.links if tag == "a"} == {"#main"}
 
 
 def test_a_thousand_pairs_stay_small_and_are_not_kept(tmp_path: Path) -> None:

@@ -18,9 +18,8 @@ from regtool.engine.cohort.outcome import Outcome, Tally
 from regtool.engine.cohort.plan import Item
 from regtool.engine.cohort.room import Room
 from regtool.engine.registrar import Registrar
-from regtool.engine.registration import Task
 from regtool.engine.request import Request
-from regtool.engine.task import finish, load, open_task, prepare
+from regtool.engine.task import Task, finish, load, open_task, prepare
 from regtool.errors import Interrupted
 from regtool.plugins import discovery
 from regtool.plugins.exchange import Prediction
