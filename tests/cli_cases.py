@@ -60,3 +60,12 @@ def one_line(err: str) -> None:
     assert err.startswith("regtool: error: ")
     assert len(err.splitlines()) == 1
     assert "Traceback" not in err
+
+
+def write_table(path: Path, rows: list[tuple[str, dict[str, Path]]], *columns: str) -> Path:
+    """A table with a name and the given columns besides the images."""
+    names = ("fixed", "moving", *columns)
+    lines = [",".join(("name", *names))]
+    lines += [",".join((name, *(str(files[c]) for c in names))) for name, files in rows]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
