@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from regtool.losses import box
 from regtool.losses.box import box_sum, box_sums, window_sizes
-from regtool.losses.ncc import local_ncc, local_ncc_map
+from regtool.losses.ncc import local_ncc, local_ncc_gradient, local_ncc_map
 
 
 def rand(*shape, seed=0, dtype=torch.float64):
@@ -204,3 +204,15 @@ def test_the_neutral_form_is_stationary_for_equal_images_and_has_the_right_gradi
     per_voxel = local_ncc_map(other, image, 5, mask, eps=1e-3, neutral=True)
     mean = per_voxel.mean() if mask is None else (per_voxel * mask).sum() / mask.sum()
     assert torch.allclose(value, -mean)
+
+
+@pytest.mark.parametrize("squared", [True, False])
+@pytest.mark.parametrize("neutral", [True, False])
+def test_the_gradient_without_autograd_is_autograds(squared, neutral):
+    """``neutral`` is for squared correlation only, here too; weak texture shows it."""
+    f, m = 1e-3 * rand(2, 1, 9, 8), 1e-3 * rand(2, 1, 9, 8, seed=1)
+    values, gradient = local_ncc_gradient(f, m, 5, squared=squared, neutral=neutral)
+    m.requires_grad_()
+    loss = local_ncc(f, m, 5, squared=squared, neutral=neutral)
+    torch.testing.assert_close(values.mean(), loss.detach())
+    torch.testing.assert_close(gradient, 2 * torch.autograd.grad(loss, m)[0])

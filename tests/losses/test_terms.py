@@ -175,3 +175,15 @@ def test_determinant_penalties():
     half = affine_to_displacement(torch.diag(torch.tensor([0.5, 1.0, 1.0]))[None], (6, 6))
     torch.testing.assert_close(volume_penalty(double), volume_penalty(half))
     assert fold_penalty(half, margin=0.75) == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0), (0.5, 2.0), (3.0, 0.7)])
+def test_bending_in_millimetres_does_not_depend_on_the_voxels(spacing):
+    """u = (a y^2, b x^2) mm bends by 2a and 2b, whatever grid it is sampled on."""
+    a, b = 0.03, 0.02
+    y, x = (step * torch.arange(8, dtype=torch.float64) for step in spacing)
+    millimetres = torch.stack([(a * y**2)[:, None].expand(8, 8), (b * x**2)[None].expand(8, 8)])
+    voxels = millimetres / torch.tensor(spacing, dtype=torch.float64)[:, None, None]
+    # Each component bends along one of the two axes: half of each mean.
+    expected = ((2 * a) ** 2 + (2 * b) ** 2) / 2
+    assert bending_energy(voxels[None], spacing) == pytest.approx(expected)

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from regtool.errors import GeometryError
 from regtool.prepare.gridding import network_grid
 from regtool.prepare.preparation import Preparation
 from regtool.spatial.grid import Grid
@@ -154,3 +155,16 @@ def test_an_inconsistent_preparation_is_refused(change):
     values = {"spacing": (1.0, 1.0, 1.0), "size": (64, 64, 64), **change}
     with pytest.raises(ValidationError):
         Preparation(**values)
+
+
+def test_letters_that_a_picture_does_not_have_choose_nothing() -> None:
+    picture = Grid((9, 7), (1.0, 1.0), (1.0, 0.0, 0.0, 1.0), (0.0, 0.0))
+    of_two = Preparation(spacing=(1.0, 1.0), size=(8, 8), orientation="SPL")
+    assert network_grid(picture, of_two, np.zeros(2)).size == (8, 8)
+
+
+def test_a_grid_beyond_the_memory_is_refused_before_it_is_made() -> None:
+    fixed = Grid((200, 200, 200), (1.0, 1.0, 1.0), tuple(np.eye(3).ravel()), (0.0, 0.0, 0.0))
+    fine = Preparation(spacing=(0.002,) * 3, size=(None,) * 3)
+    with pytest.raises(GeometryError, match="too little memory"):
+        network_grid(fixed, fine, np.zeros(3))

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from regtool.api import Pair, Sample
-from regtool.prepare.tiles import blended, cut, plan_tiles
+from regtool.prepare.tiles import blended, cut, plan_tiles, tile_weight
 from regtool.spatial.warp import identity
 
 
@@ -56,3 +56,17 @@ def test_different_answers_leave_no_jump():
 def test_landmarks_move_into_the_tile():
     part = cut(pair_of((40, 40)), (slice(4, 20), slice(5, 21)))
     assert part.fixed.points.tolist() == [[[1.0, 1.0]]]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 80), st.integers(1, 40), st.floats(0, 0.9))
+def test_no_tile_is_computed_twice(size, edge, overlap):
+    tiles = plan_tiles((size,), (min(size, edge),), overlap)
+    assert len(set(map(str, tiles))) == len(tiles)
+
+
+def test_tiles_that_share_half_of_their_edge_weigh_the_same_everywhere():
+    """A squared sine and its neighbour's squared cosine."""
+    weight = tile_weight((16,), torch.device("cpu"))
+    shared = weight[8:] + weight[:8]
+    torch.testing.assert_close(shared, shared[:1].expand(8), rtol=1e-5, atol=0)
