@@ -42,6 +42,10 @@ VARIANTS: dict[str, Variant] = {
 }
 
 
+SQUARINGS = 7
+"""Squarings that integrate a velocity in training."""
+
+
 def _convolution(ndim: int, inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d | nn.Conv3d:
     layer = nn.Conv3d if ndim == 3 else nn.Conv2d
     return layer(inputs, outputs, 3, stride=stride, padding=1)
@@ -171,12 +175,11 @@ class VoxelMorph(nn.Module):
 class VoxelMorphDiff(nn.Module):
     """VoxelMorph-diff: mean and log-variance of a stationary velocity at half resolution."""
 
-    def __init__(self, ndim: int, variant: str = "2", width: int = 1, steps: int = 7) -> None:
+    def __init__(self, ndim: int, variant: str = "2", width: int = 1) -> None:
         super().__init__()
         self.unet = UNet(ndim, VARIANTS[variant], to_half=True, width=width)
         self.mean = _Head(ndim, self.unet.channels, 1e-5)
         self.log_variance = _Head(ndim, self.unet.channels, 1e-10, bias=-10.0)
-        self.steps = steps
 
     def velocity(self, moving: Tensor, fixed: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance (B, ndim, *S/2) of the velocity, in half-resolution voxels.
@@ -186,30 +189,36 @@ class VoxelMorphDiff(nn.Module):
         x = self.unet(torch.cat([moving, fixed], 1))
         return self.mean(x), self.log_variance(x)
 
-    def expand(self, velocity: Tensor, shape: tuple[int, ...], steps: int | None = None) -> Tensor:
+    def expand(self, velocity: Tensor, shape: tuple[int, ...], steps: int = SQUARINGS) -> Tensor:
         """Integrate a half-resolution velocity and bring the displacement to ``shape``."""
         with torch.autocast(velocity.device.type, enabled=False):
-            return resize(integrate(velocity.float(), steps or self.steps), shape)
+            return resize(integrate(velocity.float(), steps), shape)
 
     def forward(self, pair: Pair, options: DiffOptions, context: Context) -> Prediction:
         """Register a pair with the mean velocity; the inverse integrates its negative.
 
-        Further passes (``options.passes``) are composed, their inverses in the other order.
+        Further passes (``options.passes``) are composed, their inverses in the other order. Each
+        pass looks at what all before it warped the whole way; ``options.fraction`` then takes that
+        part of every pass's velocity.
         """
         moving, crop = pad_to_multiple(pair.moving.image, self.unet.multiple)
         fixed, _ = pad_to_multiple(pair.fixed.image, self.unet.multiple)
-        there, back = self._pass(moving, fixed, options)
-        for _ in range(options.passes - 1):
-            warped = warp(moving, there, padding="zeros")
-            further, return_ = self._pass(warped, fixed, options)
-            there, back = compose(there, further), compose(return_, back)
+        shape = tuple(fixed.shape[2:])
+        velocities: list[Tensor] = []
+        whole = None
+        for _ in range(options.passes):
+            seen = moving if whole is None else warp(moving, whole, padding="zeros")
+            velocities.append(self.velocity(seen, fixed)[0])
+            step = self.expand(velocities[-1], shape, options.steps)
+            whole = step if whole is None else compose(whole, step)
+        there = back = None
+        for velocity in velocities:
+            part = options.fraction * velocity
+            step, return_ = (self.expand(v, shape, options.steps) for v in (part, -part))
+            there = step if there is None else compose(there, step)
+            back = return_ if back is None else compose(return_, back)
+        assert there is not None and back is not None
         return Prediction(displacement=crop(there), inverse=crop(back))
-
-    def _pass(self, moving: Tensor, fixed: Tensor, options: DiffOptions) -> tuple[Tensor, Tensor]:
-        """Displacement and inverse of one look at the images."""
-        mean, _ = self.velocity(moving, fixed)
-        mean, shape = mean * options.fraction, tuple(fixed.shape[2:])
-        return self.expand(mean, shape, options.steps), self.expand(-mean, shape, options.steps)
 
 
 def build(config: Mapping[str, Any]) -> VoxelMorph:

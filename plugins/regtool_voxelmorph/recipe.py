@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from regtool.api.nn import pad_to_multiple
 from regtool.api.refine import teacher_distance
 from regtool.api.train import (
     Context,
@@ -53,10 +54,9 @@ def _loss(settings: Mapping[str, Any]) -> Step:
 
     def step(module: nn.Module, pair: Pair, context: Context) -> StepOutput:
         assert isinstance(module, VoxelMorph)
-        fixed, moving = pair.fixed.image, pair.moving.image
-        u = module.displacement(moving, fixed)
+        u = module.displacement(pair.moving.image, pair.fixed.image)
         terms = {
-            "similarity": similarity(fixed, warp(moving, u)),
+            "similarity": similarity(pair.fixed.compared, warp(pair.moving.compared, u)),
             "smoothness": weight * diffusion(u),
         }
         if teacher > 0:
@@ -76,13 +76,15 @@ def _loss_diff(settings: Mapping[str, Any]) -> Step:
 
     def step(module: nn.Module, pair: Pair, context: Context) -> StepOutput:
         assert isinstance(module, VoxelMorphDiff)
-        fixed, moving = pair.fixed.image, pair.moving.image
+        moving, crop = pad_to_multiple(pair.moving.image, module.unet.multiple)
+        fixed, _ = pad_to_multiple(pair.fixed.image, module.unet.multiple)
         mean, log_variance = module.velocity(moving, fixed)
         noise = torch.randn(mean.shape, generator=context.generator, device=mean.device)
         velocity = mean + torch.exp(0.5 * log_variance) * noise
-        u = module.expand(velocity, tuple(fixed.shape[2:]))
+        u = crop(module.expand(velocity, tuple(fixed.shape[2:])))
+        warped = warp(pair.moving.compared, u)
         terms = {
-            "likelihood": mse(fixed, warp(moving, u)) / sigma**2,
+            "likelihood": mse(pair.fixed.compared, warped) / sigma**2,
             "divergence": velocity_kl(mean, log_variance, prior),
         }
         return StepOutput(terms, Prediction(displacement=u))

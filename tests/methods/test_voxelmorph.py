@@ -169,16 +169,28 @@ def test_the_inverse_of_several_passes_undoes_them(passes):
     assert both.abs().max() < 0.1 * answer.displacement.abs().max()
 
 
-def test_a_fraction_of_the_path_moves_less():
-    torch.manual_seed(0)
-    module = VoxelMorphDiff(2, "1")
-    with torch.no_grad():
-        module.mean.convolution.weight.normal_(0, 0.3)
-        sizes = [
-            module(blobs(), DiffOptions(fraction=f), context()).displacement.norm()
-            for f in (0.0, 0.5, 1.0)
-        ]
-    assert sizes[0] == 0 < sizes[1] < sizes[2]
+@pytest.mark.parametrize("passes", [1, 2])
+def test_a_fraction_of_the_path_moves_less(passes):
+    module, pair = VoxelMorphDiff(2, "1"), blobs()
+    # A network that sees how far apart the discs still are, and takes them there.
+    line = torch.linspace(-15.5, 15.5, 32)
+    outwards = 0.35 * torch.stack(torch.meshgrid(line, line, indexing="ij"))[None]
+    distance = float((pair.moving.image - pair.fixed.image).mean())
+    module.velocity = lambda moving, fixed: (outwards * (moving - fixed).mean() / distance, None)
+    none, half, whole = (
+        module(pair, DiffOptions(fraction=f, passes=passes), context()).displacement
+        for f in (0.0, 0.5, 1.0)
+    )
+    assert none.norm() == 0
+    assert float(half.norm() / whole.norm()) == pytest.approx(0.5, abs=0.05)
+
+
+@pytest.mark.parametrize("shape", [(40, 24), (16, 24, 40)])
+def test_training_takes_sizes_that_the_network_cannot_halve(shape):
+    (stage,) = recipe_diff({"training": VOXELMORPH_DIFF["acdc-2d"]["training"]})
+    output = stage.step(VoxelMorphDiff(len(shape), "1"), blobs(shape=shape), context())
+    assert output.prediction.displacement.shape[2:] == shape
+    assert all(torch.isfinite(term) for term in output.terms.values())
 
 
 @pytest.mark.parametrize("name", ["voxelmorph", "voxelmorph-diff"])
