@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from math import prod
-from pathlib import Path
 
 import torch
 
-from regtool.api import DeviceError
+from regtool.api import DeviceError, free_memory
 from regtool_ad_regnet.network import ADRegNet
 from regtool_ad_regnet.options import ADRegNetOptions
 from regtool_ad_regnet.slabs import SLAB
@@ -19,9 +17,6 @@ _ALWAYS = 0.5 * GIB
 """Libraries and the convolutions' own room."""
 
 _SMALLEST = 32
-
-_CGROUP = Path("/sys/fs/cgroup")
-_MEMINFO = Path("/proc/meminfo")
 
 
 def needed(
@@ -64,7 +59,7 @@ def check(
 
     Does nothing where the system does not tell.
     """
-    limit = options.memory * GIB if options.memory else available(device)
+    limit = options.memory * GIB if options.memory else free_memory(device)
     if limit is None:
         return
     tile = options.tile
@@ -81,14 +76,6 @@ def check(
     )
 
 
-def available(device: torch.device) -> float | None:
-    """Free memory in bytes: of the GPU, or of the machine and this process's share of it."""
-    if device.type == "cuda":
-        return float(torch.cuda.mem_get_info(device)[0])
-    found = [size for size in (_machine(), _group()) if size is not None]
-    return min(found, default=None)
-
-
 def _fits(
     network: ADRegNet,
     shape: tuple[int, ...],
@@ -98,6 +85,7 @@ def _fits(
 ) -> str:
     """What would fit, in words."""
     plain = options.model_copy(update={"tile": None})
+    text = ""
     for step in range(1, 40):
         smaller = tuple(int(n * (1 - step / 40)) // 16 * 16 for n in shape)
         if min(smaller) < 16:
@@ -106,8 +94,6 @@ def _fits(
             text = f"{_size(smaller)} would fit (a {max(shape) / max(smaller):.1f} times coarser "
             text += "spacing)"
             break
-    else:
-        text = ""
     around = 4 * 4 * prod(shape) * batch
     bare = ADRegNetOptions.model_validate({"passes": options.passes})
     sides = range(max(shape) // network.multiple * network.multiple, 0, -network.multiple)
@@ -131,27 +117,3 @@ def _dtype() -> torch.dtype:
         if torch.is_autocast_enabled(kind):
             return torch.get_autocast_dtype(kind)
     return torch.float32
-
-
-def _machine() -> float | None:
-    try:
-        for line in _MEMINFO.read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return 1024.0 * int(line.split()[1])
-        return None
-    except (OSError, ValueError):
-        pass
-    try:
-        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    except (AttributeError, ValueError, OSError):
-        return None
-
-
-def _group() -> float | None:
-    """What a container's limit leaves (control groups, version 2)."""
-    try:
-        most = (_CGROUP / "memory.max").read_text().strip()
-        used = (_CGROUP / "memory.current").read_text().strip()
-        return None if most == "max" else float(int(most) - int(used))
-    except (OSError, ValueError):
-        return None

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 from warm_cli import run_fresh
 
+from regtool import free_memory
 from regtool.api import Context, DeviceError, Pair, Prediction, Sample, UsageError
 from regtool.plugins import discovery
 from regtool.prepare.preparation import Preparation
@@ -23,8 +24,7 @@ from regtool.spatial.compose import compose
 from regtool.spatial.jacobian import jacobian_determinant
 from regtool.spatial.warp import warp
 from regtool.testing import check_method
-from regtool_ad_regnet import memory
-from regtool_ad_regnet.memory import GIB, available, check, needed
+from regtool_ad_regnet.memory import GIB, check, needed
 from regtool_ad_regnet.model import Registration, build
 from regtool_ad_regnet.network import ADRegNet
 from regtool_ad_regnet.options import ADRegNetOptions
@@ -225,24 +225,18 @@ def test_the_estimate_grows_with_size_width_and_what_is_asked():
     check(paper, size, options(memory=12), torch.device("cpu"))
 
 
-def test_free_memory_is_the_machines_and_the_containers(tmp_path, monkeypatch):
-    meminfo = tmp_path / "meminfo"
-    meminfo.write_text("MemTotal: 9 kB\nMemAvailable:  1048576 kB\n")
-    monkeypatch.setattr(memory, "_MEMINFO", meminfo)
-    monkeypatch.setattr(memory, "_CGROUP", tmp_path)
-    cpu = torch.device("cpu")
-    assert available(cpu) == GIB
-    (tmp_path / "memory.max").write_text(f"{2 * 10**8}\n")
-    (tmp_path / "memory.current").write_text("150000000\n")
-    assert available(cpu) == 5e7
-    (tmp_path / "memory.max").write_text("max\n")
-    assert available(cpu) == GIB
-    meminfo.write_text("odd")
-    assert available(cpu) is None
-    check(tiny().network, (512, 512, 512), options(), cpu)
-    monkeypatch.setattr(memory, "_MEMINFO", tmp_path / "absent")
-    found = available(cpu)
-    assert found is None or found > GIB
+def test_a_volume_with_a_side_too_short_to_shrink_is_refused_as_well():
+    with torch.device("meta"):
+        network = build(AD_REGNET["brain"]).network
+    with pytest.raises(DeviceError, match="24 x 256 x 256 voxels need about"):
+        check(network, (24, 256, 256), options(memory=0.52), torch.device("cpu"))
+
+
+def test_nothing_is_refused_where_the_system_does_not_tell(tmp_path, monkeypatch):
+    (tmp_path / "meminfo").write_text("odd")
+    monkeypatch.setattr(free_memory, "_MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(free_memory, "_CGROUP", tmp_path)
+    check(tiny().network, (512, 512, 512), options(), torch.device("cpu"))
 
 
 # -- the whole way -----------------------------------------------------------------------------
