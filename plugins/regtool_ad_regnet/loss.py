@@ -19,7 +19,19 @@ from regtool.api.losses import (
 )
 from regtool.api.refine import teacher_distance
 from regtool.api.spatial import compose
-from regtool.api.train import Context, Pair, Prediction, StepOutput, diffusion, local_ncc, mse, warp
+from regtool.api.train import (
+    UNITS,
+    Context,
+    Pair,
+    Prediction,
+    StepOutput,
+    chance,
+    choice,
+    local_ncc,
+    mse,
+    roughness,
+    warp,
+)
 from regtool_ad_regnet.network import Fields
 
 Settings = Mapping[str, Any]
@@ -65,8 +77,6 @@ class ADRegNetLoss:
         wrong = [name for name in settings["similarity"] if name not in known]
         if wrong:
             raise UsageError(f"similarity {wrong[0]!r}: give weights of {', '.join(known)}")
-        if settings["units"] not in ("voxels", "mm"):
-            raise UsageError(f"units {settings['units']!r}: give voxels or mm")
         weights = {name: float(weight) for name, weight in settings["similarity"].items()}
         self.parts = [(known[name], weight) for name, weight in weights.items() if weight]
         self.similar = float(settings["lambda_similarity"])
@@ -75,7 +85,7 @@ class ADRegNetLoss:
         self.jacobian = float(settings["jacobian"])
         folds = int(settings.get("landmark_folds", 0))
         self.landmarks = float(settings["lambda_landmarks"]) if folds else 0.0
-        self.in_mm = settings["units"] == "mm"
+        self.units = choice(settings, "units", UNITS)
         self.second_look = float(settings["second_look"])
         self.teacher = float(settings["teacher"])
         self.known_field = float(settings["known_field"])
@@ -100,12 +110,11 @@ class ADRegNetLoss:
         """``u`` is what the network put out, ``total`` the whole way of this batch."""
         fixed = pair.fixed.compared
         warped = warp(pair.moving.compared, total)
-        spacing = pair.fixed.spacing if self.in_mm else None
         terms = {}
         if self.parts:
             values = [weight * part(fixed, warped) for part, weight in self.parts]
             terms["similarity"] = self.similar * torch.stack(values).sum()
-        terms["smoothness"] = self.regular * self.smooth * diffusion(u, spacing)
+        terms["smoothness"] = self.regular * self.smooth * roughness(u, pair, self.units)
         if self.jacobian:
             terms["jacobian"] = self.regular * self.jacobian * fold_penalty(total)
         points = pair.fixed.points, pair.moving.points
@@ -120,10 +129,7 @@ class ADRegNetLoss:
 
     def _before(self, module: nn.Module, pair: Pair, context: Context) -> Tensor | None:
         """What a first pass finds, for some of the batches."""
-        if self.second_look <= 0:
-            return None
-        random = context.generator
-        if float(torch.rand((), generator=random, device=random.device)) >= self.second_look:
+        if not chance(context.generator, self.second_look):
             return None
         with torch.no_grad():
             return displacement_of(module, pair).float()

@@ -12,7 +12,18 @@ from torch import Tensor, nn
 from regtool.api.diffusion import Draw, draw
 from regtool.api.losses import local_ncc, mse
 from regtool.api.refine import teacher_distance
-from regtool.api.train import Context, Pair, Prediction, Sample, StepOutput, diffusion, warp
+from regtool.api.train import (
+    UNITS,
+    Context,
+    Pair,
+    Prediction,
+    StepOutput,
+    chance,
+    choice,
+    roughness,
+    second_look,
+    warp,
+)
 from regtool_diffusemorph.images import prepared
 from regtool_diffusemorph.model import SCHEDULE, DiffuseMorph
 
@@ -42,44 +53,40 @@ class JointLoss:
     """
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
-        self.similarity = SIMILARITIES[settings["similarity"]]
+        self.similarity = SIMILARITIES[choice(settings, "similarity", SIMILARITIES)]
         self.weight = float(settings["lambda"])
         self.smoothness = float(settings["smoothness"])
-        units = settings.get("units", "voxels")  # this and the teacher are absent in older runs
-        if units not in ("voxels", "mm"):
-            raise ValueError(f"units {units!r}: voxels or mm")
-        self.in_mm, self.teacher = units == "mm", float(settings.get("teacher", 0.0))
+        settings = {"units": "voxels", "teacher": 0.0, **settings}  # absent in older runs
+        self.units = choice(settings, "units", UNITS)
+        self.teacher = float(settings["teacher"])
         self.clean, self.focus = float(settings["clean"]), float(settings["focus"])
         self.second_look, self.still = float(settings["second_look"]), float(settings["still"])
 
     def __call__(self, module: nn.Module, pair: Pair, context: Context) -> StepOutput:
         """The terms for one batch of images (B, 1, *S) in [0, 1]."""
         assert isinstance(module, DiffuseMorph)
-        fixed, moving, random = pair.fixed.image, pair.moving.image, context.generator
-        if self.second_look > 0 and _uniform(random, 1) < self.second_look:
+        random = context.generator
+        if chance(random, self.second_look):
             with torch.no_grad():
-                _, u = module.looks(moving, fixed, 1)
-                moving = warp(moving, u, padding="zeros")
-        (m, f), crop = prepared(moving, fixed)
+                _, u = module.looks(pair.moving.image, pair.fixed.image, 1)
+                pair = second_look(pair, u)
+        (m, f), crop = prepared(pair.moving.image, pair.fixed.image)
         drawn = self.draw(f, random)
         found = module.noise(m, f, drawn.state(SCHEDULE, f), drawn.t)
         u, field = module.deform(m, found)
+        warped = warp(pair.moving.compared, crop(u))
+        rough = roughness(crop(field), pair, self.units)
         terms = {
             "noise": drawn.error(found),
-            "similarity": self.weight * self.similarity(fixed, warp(moving, crop(u))),
-            "smoothness": self.weight * self.smoothness * self.roughness(crop(field), pair),
+            "similarity": self.weight * self.similarity(pair.fixed.compared, warped),
+            "smoothness": self.weight * self.smoothness * rough,
         }
         if self.teacher > 0:
-            seen = Pair(pair.fixed, Sample(moving, pair.moving.spacing))
-            apart = teacher_distance(crop(u), seen, context)
+            apart = teacher_distance(crop(u), pair, context)
             terms["teacher"] = self.weight * self.teacher * apart
         if self.still > 0:
             terms["still"] = self.still * _from_no_noise(module, m, random)
         return StepOutput(terms, Prediction(displacement=crop(u)))
-
-    def roughness(self, field: Tensor, pair: Pair) -> Tensor:
-        """Mean squared forward difference of a field in voxels, or of the same in millimetres."""
-        return diffusion(field, pair.fixed.spacing if self.in_mm else None)
 
     def draw(self, fixed: Tensor, generator: torch.Generator) -> Draw:
         """Steps and noise for a batch like ``fixed`` (B, 1, *S)."""
@@ -88,13 +95,10 @@ class JointLoss:
 
 def _from_no_noise(module: DiffuseMorph, moving: Tensor, generator: torch.Generator) -> Tensor:
     """Mean square of the field at eta = 0, over a quarter of the examples."""
-    chosen = _uniform(generator, len(moving)) < _STILL_SHARE
+    drawn = torch.rand(len(moving), generator=generator, device=generator.device)
+    chosen = drawn < _STILL_SHARE
     if not bool(chosen.any()):
         return moving.new_zeros(())
     part = moving[chosen]
     field = module.deform(part, torch.zeros_like(part))[1]
     return field.square().mean() * (len(part) / (_STILL_SHARE * len(moving)))
-
-
-def _uniform(generator: torch.Generator, count: int) -> Tensor:
-    return torch.rand(count, generator=generator, device=generator.device)

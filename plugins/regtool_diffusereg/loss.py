@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from regtool.api import UsageError
 from regtool.api.diffusion import add_noise
 from regtool.api.losses import ssim_loss
 from regtool.api.spatial import gaussian
-from regtool.api.train import Context, Pair, Prediction, StepOutput, diffusion, mse, warp
+from regtool.api.train import (
+    UNITS,
+    Context,
+    Pair,
+    Prediction,
+    StepOutput,
+    choice,
+    mse,
+    roughness,
+    warp,
+)
 from regtool_diffusereg.model import SCHEDULE, DiffuseReg
 
 WEIGHTINGS = ("none", "abar")
-UNITS = ("voxels", "mm")
-PADDINGS = ("zeros", "border")
+PADDINGS: tuple[Literal["zeros", "border"], ...] = ("zeros", "border")
 
 LEAST = 300
 """Step below which a spoilt field is not shown: there the state decides the estimate."""
@@ -51,9 +59,9 @@ class DenoisingLoss:
         self.noise, self.clean = (float(settings[f"lambda_{n}"]) for n in ("noise", "clean"))
         self.similarity = float(settings["lambda_similarity"])
         self.smoothness = float(settings["lambda_smoothness"])
-        self.units = _word(settings, "units", UNITS)
-        self.weighting = _word(settings, "weighting", WEIGHTINGS)
-        self.padding = _word(settings, "padding", PADDINGS)
+        self.units = choice(settings, "units", UNITS)
+        self.weighting = choice(settings, "weighting", WEIGHTINGS)
+        self.padding = choice(settings, "padding", PADDINGS)
         self.clamp = settings["clamp"]
         self.skip_above = settings["skip_above"]
         self.focus, self.high = float(settings["focus"]), int(settings["high"])
@@ -87,8 +95,8 @@ class DenoisingLoss:
             each = self.dissimilarities(pair, displacement)
             terms["similarity"] = self.similarity * (weights * each).mean()
         if self.smoothness > 0:
-            spacing = pair.fixed.spacing if self.units == "mm" else None
-            each = torch.stack([diffusion(one[None], spacing) for one in displacement])
+            rough = [roughness(one[None], pair, self.units) for one in displacement]
+            each = torch.stack(rough)
             terms["smoothness"] = self.smoothness * (weights * each).mean()
         return StepOutput(terms, Prediction(displacement=displacement))
 
@@ -108,7 +116,7 @@ class DenoisingLoss:
 
     def dissimilarities(self, pair: Pair, displacement: Tensor) -> Tensor:
         """1 - SSIM of the images in [-1, 1] with a range of 1, as published, example by example."""
-        moving, fixed = 2 * pair.moving.image - 1, 2 * pair.fixed.image - 1
+        moving, fixed = 2 * pair.moving.compared - 1, 2 * pair.fixed.compared - 1
         warped = warp(moving, displacement, padding=self.padding)
         return torch.stack(
             [ssim_loss(f[None], w[None]) for f, w in zip(fixed, warped, strict=True)]
@@ -127,9 +135,3 @@ def spoilt(clean: Tensor, share: float, generator: torch.Generator) -> tuple[Ten
     errors = errors / errors.std().clamp(min=1e-6) * (WRONG * random[1]).reshape(-1, *ones)
     part = clean * random[2].reshape(-1, *ones) + errors
     return torch.where(perfect.reshape(-1, *ones) > 0, clean, part), perfect
-
-
-def _word(settings: Mapping[str, Any], name: str, known: tuple[str, ...]) -> Any:
-    if settings[name] not in known:
-        raise UsageError(f"{name} {settings[name]!r}: give {' or '.join(known)}")
-    return settings[name]

@@ -8,11 +8,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from regtool.api import UsageError
 from regtool.api.diffusion import Draw, draw
 from regtool.api.losses import local_ncc_map
 from regtool.api.refine import teacher_distance
-from regtool.api.train import Context, Pair, Prediction, Sample, StepOutput, diffusion, warp
+from regtool.api.train import (
+    UNITS,
+    Context,
+    Pair,
+    Prediction,
+    StepOutput,
+    chance,
+    choice,
+    roughness,
+    second_look,
+    warp,
+)
 from regtool_fsdiffreg.model import SCHEDULE, FSDiffReg, score_weight
 
 
@@ -48,16 +58,12 @@ class GuidedLoss:
     """
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
-        if settings["similarity"] not in SIMILARITIES:
-            raise UsageError(f"similarity {settings['similarity']!r}: give ncc or mse")
-        self.similarity = SIMILARITIES[settings["similarity"]]
+        self.similarity = SIMILARITIES[choice(settings, "similarity", SIMILARITIES)]
         self.similar = float(settings["lambda_similarity"])
         self.smooth = float(settings["lambda_smoothness"])
         self.sdg, self.gamma = bool(settings["sdg"]), float(settings["gamma"])
         self.detach = bool(settings["detach_score"])
-        if settings["units"] not in ("voxels", "mm"):
-            raise UsageError(f"units {settings['units']!r}: give voxels or mm")
-        self.in_mm = settings["units"] == "mm"
+        self.units = choice(settings, "units", UNITS)
         self.clean = float(settings["clean"])
         self.second_look = float(settings["second_look"])
         self.teacher = float(settings["teacher"])
@@ -66,26 +72,25 @@ class GuidedLoss:
         """The terms for one batch of images (B, 1, *S) in [0, 1]."""
         assert isinstance(module, FSDiffReg)
         random = context.generator
-        if self.second_look > 0 and _uniform(random) < self.second_look:
-            pair = _looked_at(module, pair)
+        if chance(random, self.second_look):
+            with torch.no_grad():
+                first = module.look(pair.moving.image, pair.fixed.image)
+                pair = second_look(pair, first.displacement)
         fixed, moving = pair.fixed.image, pair.moving.image
         image = module.prepared(fixed)
         drawn = draw(SCHEDULE, image, random, self.clean)
         found = module.look(moving, fixed, drawn.state(SCHEDULE, image), drawn.t)
         u, noise = found.displacement, found.noise
-        apart = self.similarity(fixed, warp(moving, u, padding="zeros"))
+        warped = warp(pair.moving.compared, u, padding="zeros")
+        apart = self.similarity(pair.fixed.compared, warped)
         terms = {
             "noise": drawn.error(found.padded_noise),
             "similarity": self.similar * (self.weight(noise, drawn) * apart).mean(),
-            "smoothness": self.smooth * self.roughness(found.field, pair),
+            "smoothness": self.smooth * roughness(found.field, pair, self.units),
         }
         if self.teacher > 0:
             terms["teacher"] = self.teacher * teacher_distance(u, pair, context)
         return StepOutput(terms, Prediction(displacement=u))
-
-    def roughness(self, field: Tensor, pair: Pair) -> Tensor:
-        """Mean squared forward difference of a field in voxels, or of the same in millimetres."""
-        return diffusion(field, pair.fixed.spacing if self.in_mm else None)
 
     def weight(self, noise: Tensor, drawn: Draw) -> Tensor:
         """What each voxel's similarity counts, (B, 1, *S), for predicted noise of that form."""
@@ -93,16 +98,3 @@ class GuidedLoss:
             return torch.ones_like(noise)
         score = noise.detach() if self.detach else noise
         return score_weight(torch.where(drawn.noisy, score, 0.0), self.gamma)
-
-
-def _looked_at(module: FSDiffReg, pair: Pair) -> Pair:
-    """The pair as a second pass would see it: the moving image warped by the first answer."""
-    moving = pair.moving
-    with torch.no_grad():
-        u = module.look(moving.image, pair.fixed.image).displacement
-        warped = warp(moving.image, u, padding="zeros")
-    return Pair(pair.fixed, Sample(warped, moving.spacing))
-
-
-def _uniform(generator: torch.Generator) -> float:
-    return float(torch.rand((), generator=generator, device=generator.device))

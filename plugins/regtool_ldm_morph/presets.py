@@ -35,13 +35,11 @@ _LOSS: dict[str, Any] = {
     "latent_grad": True,
     "latent_scale": "none",
     "second_look": 0.0,
-    "exaggerate": 0.0,
     "teacher": 0.0,
     "earlier_run": None,
 }
 """``second_look``: how often a batch is what a second pass (option ``passes``) would see,
-``exaggerate``: how often it shows more motion than was recorded, ``teacher``: the weight of the
-distance from what instance optimisation finds.
+``teacher``: the weight of the distance from what instance optimisation finds.
 ``earlier_run``: folder of a run, or of finished weights, whose autoencoder and diffusion model are
 taken as they are."""
 

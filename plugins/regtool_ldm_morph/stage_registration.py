@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from regtool.api.refine import teacher_distance
-from regtool.api.train import Context, Pair, Prediction, Sample, StepOutput, integrate, warp
+from regtool.api.train import Context, Pair, Prediction, StepOutput, chance, second_look
 from regtool_ldm_morph.earlier_run import finished_stages, frozen_parts, load_part
 from regtool_ldm_morph.encoder import LatentEncoder
 from regtool_ldm_morph.loss import HierarchicalLoss
@@ -45,7 +45,6 @@ class RegistrationStage:
         self.features = bool(network["features"])
         self.latent_loss = self.loss.latent_weight > 0
         self.second_look = float(settings.get("second_look", 0.0))  # absent in older runs
-        self.exaggerate = float(settings.get("exaggerate", 0.0))
         self.teacher = float(settings.get("teacher", 0.0))
         self.earlier_run: str | None = settings["earlier_run"]
 
@@ -78,35 +77,28 @@ class RegistrationStage:
         return module
 
     def step(self, module: nn.Module, pair: Pair, context: Context) -> StepOutput:
-        """The hierarchical loss of one batch, perhaps with less or more motion than was recorded.
+        """The hierarchical loss of one batch, perhaps with less motion than was recorded.
 
         With probability ``second_look`` the batch is what a second pass would see: the moving
-        images as the network itself warps them. With probability ``exaggerate`` they are warped
-        away from the fixed ones instead, by a random part of the network's own answer backwards.
+        images as the network itself warps them. Both terms compare the images as they were before
+        training invented contrasts, the features see what it made of them.
         A positive ``teacher`` weights the distance (voxels) from what instance optimisation
         finds for the batch: no labels either, but its fields are fluid where the energy of a
         displacement or velocity keeps the network's short of the images.
         """
         assert isinstance(module, RegistrationTraining)
-        moving, fixed = pair.moving.image, pair.fixed.image
         draw = context.generator
-        kind = _uniform(draw) if self.second_look + self.exaggerate > 0 else 1.0
-        if kind < self.second_look + self.exaggerate:
+        if chance(draw, self.second_look):
             with torch.no_grad():
-                first = module.registrar.register(moving, fixed, draw)
-                u = first.displacement.float()
-                if kind >= self.second_look:
-                    u = integrate(-_uniform(draw) * first.field.float())
-                moving = warp(moving, u, padding="zeros")
-        found = module.registrar.register(moving, fixed, draw)
-        fixed_latent = found.latents.fixed if found.latents is not None else None
+                first = module.registrar.register(pair.moving.image, pair.fixed.image, draw)
+                pair = second_look(pair, first.displacement.float())
+        found = module.registrar.register(pair.moving.image, pair.fixed.image, draw)
+        fixed_latent = None
+        if found.latents is not None and pair.fixed.original is None:
+            fixed_latent = found.latents.fixed
         u, field = found.displacement, found.field
-        terms = self.loss.terms(u, moving, fixed, module.latent_encoder, fixed_latent, field)
+        compared = pair.moving.compared, pair.fixed.compared
+        terms = self.loss.terms(u, *compared, module.latent_encoder, fixed_latent, field)
         if self.teacher > 0:
-            seen = Pair(pair.fixed, Sample(moving, pair.moving.spacing))
-            terms["teacher"] = self.teacher * teacher_distance(u, seen, context)
+            terms["teacher"] = self.teacher * teacher_distance(u, pair, context)
         return StepOutput(terms, Prediction(displacement=u))
-
-
-def _uniform(generator: torch.Generator) -> float:
-    return float(torch.rand((), generator=generator, device=generator.device))

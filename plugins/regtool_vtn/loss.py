@@ -8,14 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from regtool.api import UsageError
 from regtool.api.losses import ssim_loss
 from regtool.api.refine import teacher_distance
 from regtool.api.train import (
+    UNITS,
     Context,
     Pair,
     Prediction,
     StepOutput,
+    chance,
+    choice,
     diffusion,
     local_ncc,
     mse,
@@ -88,17 +90,12 @@ class CascadeLoss:
     """
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
-        if settings["similarity"] not in SIMILARITIES:
-            words = ", ".join(SIMILARITIES)
-            raise UsageError(f"similarity {settings['similarity']!r}: give one of {words}")
-        if settings["units"] not in ("voxels", "mm"):
-            raise UsageError(f"units {settings['units']!r}: give voxels or mm")
-        self.similarity = SIMILARITIES[settings["similarity"]]
+        self.similarity = SIMILARITIES[choice(settings, "similarity", SIMILARITIES)]
         self.similar = float(settings["lambda_similarity"])
         self.smooth = float(settings["lambda_smoothness"])
         self.volume = float(settings["lambda_determinant"])
         self.orthogonal = float(settings["lambda_orthogonality"])
-        self.in_mm = settings["units"] == "mm"
+        self.in_mm = choice(settings, "units", UNITS) == "mm"
         self.second_look = float(settings["second_look"])
         self.teacher = float(settings["teacher"])
 
@@ -114,12 +111,12 @@ class CascadeLoss:
         """The terms for what the stems found."""
         shape = tuple(pair.fixed.image.shape[2:])
         total = cropped(found.total, shape)
-        warped = warp(pair.moving.image, total, padding="zeros")
+        warped = warp(pair.moving.compared, total, padding="zeros")
         spacing = pair.fixed.spacing if self.in_mm else None
         linear = linear_part(found.affine, spacing)
         rough = [diffusion(cropped(field, shape), spacing) for field in found.fields]
         terms = {
-            "similarity": self.similar * self.similarity(pair.fixed.image, warped),
+            "similarity": self.similar * self.similarity(pair.fixed.compared, warped),
             "smoothness": self.smooth * torch.stack(rough).sum(),
             "determinant": self.volume * volume_term(linear),
             "orthogonality": self.orthogonal * orthogonality_term(linear),
@@ -132,9 +129,7 @@ class CascadeLoss:
 
     def _before(self, module: VTN, pair: Pair, context: Context) -> Cascaded | None:
         """What a second pass would begin with, for some of the batches."""
-        random = context.generator
-        drawn = float(torch.rand((), generator=random, device=random.device))
-        if drawn >= self.second_look:
+        if not chance(context.generator, self.second_look):
             return None
         with torch.no_grad():
             return module.look(pair.moving.image, pair.fixed.image).settled()

@@ -15,8 +15,10 @@ from regtool.api.spatial import integrate, warp
 from regtool.plugins.exchange import Context, Pair, Prediction, Sample
 from regtool.plugins.slices_first import registration_stages
 from regtool.plugins.training import Optimiser, Schedule, Stage, StepOutput
+from regtool.plugins.training_aids import UNITS, chance, choice, roughness, second_look
 
 __all__ = [
+    "UNITS",
     "Context",
     "Optimiser",
     "Pair",
@@ -26,12 +28,16 @@ __all__ = [
     "Stage",
     "StepOutput",
     "bending_energy",
+    "chance",
+    "choice",
     "diffusion",
     "integrate",
     "local_ncc",
     "masked_mean",
     "mse",
     "registration_stages",
+    "roughness",
+    "second_look",
     "soft_dice",
     "velocity_kl",
     "warp",

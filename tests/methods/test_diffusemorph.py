@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from regtool.api import Context, Pair, Sample
+from regtool.api.train import roughness
 from regtool.nn.convolution import narrow_convolution
 from regtool.nn.inflate import inflate
 from regtool.nn.score import ScoreNetwork
@@ -251,9 +252,9 @@ def test_smoothness_in_millimetres_lets_thick_slices_move_apart():
     across, within = torch.zeros(2, 1, 3, 8, 8, 8)
     across[:, 2] = torch.arange(8.0)[:, None, None]  # moves along x, more from slice to slice
     within[:, 2] = torch.arange(8.0)[:, None]  # and more from row to row
-    assert loss.roughness(across, thick) == pytest.approx(1 / 9 / 16)
-    assert loss.roughness(within, thick) == pytest.approx(1 / 9)
-    assert plain.roughness(across, thick) == plain.roughness(within, thick)
+    assert roughness(across, thick, loss.units) == pytest.approx(1 / 9 / 16)
+    assert roughness(within, thick, loss.units) == pytest.approx(1 / 9)
+    assert roughness(across, thick, plain.units) == roughness(within, thick, plain.units)
 
 
 @pytest.mark.parametrize(
