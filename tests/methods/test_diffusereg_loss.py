@@ -188,7 +188,7 @@ def test_the_paper_preset_has_the_papers_settings():
         None,
     )
     assert (training["fields"], training["batch"], training["steps"]) == ("vtn", 1, 120_000)
-    assert training["ema"] is None and not training["both_directions"]
+    assert training["ema"] is None and training["directions"] == "exchanged"
     assert training["augment"] == {"flip": ("x", "y"), "transpose": 0.5}
     options = DiffuseRegOptions(**preset["options"])
     assert (options.sampler, options.steps, options.clamp) == ("ancestral", None, None)

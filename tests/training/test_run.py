@@ -85,6 +85,18 @@ def test_same_seed_same_result(run: Run, rows: Read) -> None:
     assert logs[0] == logs[1] != logs[2]
 
 
+def test_exchanged_is_what_a_table_the_other_way_round_trains(
+    run: Run, rows: Read, table: Path
+) -> None:
+    header, *pairs = (line.split(",") for line in table.read_text().splitlines())
+    turned = table.parent / "turned.csv"
+    swapped = [[b, a, d, c, split] for a, b, c, d, split in pairs]
+    turned.write_text("\n".join(",".join(row) for row in [header, *swapped]) + "\n")
+    exchanged = rows(run("a", assignments=["directions=exchanged"]).folder)
+    listed = rows(run("b", data=[str(turned)], assignments=["directions=listed"]).folder)
+    assert exchanged == listed != rows(run("c", assignments=["directions=listed"]).folder)
+
+
 def test_ema_weights_are_validated_and_kept(run: Run) -> None:
     result = run(assignments=["ema=0.9"])
     parts, state = load_checkpoint(result.folder / "checkpoint.safetensors")

@@ -31,6 +31,20 @@ def test_set_reaches_every_part_of_the_preset() -> None:
     assert PRESET["network"]["width"] == 4
 
 
+def test_directions_are_both_listed_or_exchanged() -> None:
+    def ways(*words: str) -> str:
+        return loop_settings(apply_overrides(PRESET, list(words)), "main").ways
+
+    assert ways() == ways("directions=both") == ways("both_directions=true") == "both"
+    assert ways("both_directions=false") == ways("directions=listed") == "listed"
+    assert ways("directions=exchanged") == "exchanged"
+    assert ways("directions=exchanged", "both_directions=false") == "exchanged"
+    with pytest.raises(UsageError, match="both_directions=True is an older form"):
+        ways("directions=listed", "both_directions=true")
+    with pytest.raises(UsageError, match=r"training\.directions"):
+        ways("directions=backwards")
+
+
 def test_set_of_nested_augmentation() -> None:
     changed = apply_overrides(PRESET, ["training.augment.gamma=0.2", "augment.flip=('x',)"])
     augment = loop_settings(changed, "main").augment

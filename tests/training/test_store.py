@@ -76,6 +76,21 @@ def test_every_pair_comes_in_both_directions_each_epoch(count: int, batch: int, 
         assert all(len(order.entries(step)) == batch for step in steps)
 
 
+def test_exchanged_pairs_have_their_sides_and_fields_in_each_others_place() -> None:
+    store = _store([8, 8])
+    fields = (torch.zeros(2, 8, 8), torch.ones(2, 8, 8))
+    store = store.with_fields([fields, fields])
+    for now, before in (
+        (store.exchanged().batch([(1, False)], CPU), store.batch([(1, True)], CPU)),
+        (store.exchanged().batch([(1, True)], CPU), store.batch([(1, False)], CPU)),
+    ):
+        assert torch.equal(now.fixed.image, before.fixed.image)
+        assert torch.equal(now.moving.image, before.moving.image)
+        assert now.field is not None and before.field is not None
+        assert torch.equal(now.field, before.field)
+    assert _store([8]).exchanged().items[0].fields is None
+
+
 def test_order_needs_no_history() -> None:
     items = _store([8] * 5).items
     straight = Order(items, 2, 3, "s")

@@ -73,7 +73,7 @@ def prepared_stores(
     log.info(
         "%d training pairs (%d examples), %d validation pairs",
         len(train.names),
-        (1 + options.both_directions) * len(train.items),
+        (2 if options.ways == "both" else 1) * len(train.items),
         len(val.names),
     )
     if not val.items:

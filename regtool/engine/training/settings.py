@@ -48,7 +48,10 @@ class LoopSettings(BaseModel):
     cache: bool = Field(True, description="keep prepared pairs in the run folder")
     channels_last: bool = Field(False, description="memory format; faster for most CNNs")
     slices: int | None = Field(None, description="tensor axis to cut volumes along (2-D presets)")
-    both_directions: bool = Field(True, description="train on each pair exchanged as well")
+    directions: Literal["both", "listed", "exchanged"] | None = Field(
+        None, description="each pair both ways, as listed, or exchanged; None: `both_directions`"
+    )
+    both_directions: bool = Field(True, description="older form: both ways, or as listed")
     fields: str | None = Field(
         None,
         description="where fields come from: METHOD, METHOD@WEIGHTS, a folder of records, or "
@@ -56,6 +59,11 @@ class LoopSettings(BaseModel):
     )
     fields_options: dict[str, Any] = Field({}, description="options of the method of `fields`")
     name: str | None = Field(None, description="name of the exported weights")
+
+    @property
+    def ways(self) -> Literal["both", "listed", "exchanged"]:
+        """The directions in which pairs are trained."""
+        return self.directions or ("both" if self.both_directions else "listed")
 
 
 ENGINE_KEYS = frozenset(LoopSettings.model_fields)
@@ -79,6 +87,12 @@ def loop_settings(preset: Mapping[str, Any], stage: str) -> LoopSettings:
         merged = {**training, **training.get("stages", {}).get(stage, {})}
     except (AttributeError, TypeError) as error:
         raise UsageError(f"training: the stage {stage!r} needs a table of settings") from error
+    directions, both = merged.get("directions"), merged.get("both_directions")
+    if None not in (directions, both) and (directions == "both") is not bool(both):
+        raise UsageError(
+            f"training.both_directions={both} is an older form and contradicts "
+            f"directions={directions}; give one of them"
+        )
     try:
         return LoopSettings(**{k: v for k, v in merged.items() if k in ENGINE_KEYS})
     except ValidationError as error:

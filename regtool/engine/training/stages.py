@@ -147,6 +147,9 @@ class Run:
     ) -> TrainResult:
         """Train one stage to its end. Raises Interrupted once its checkpoint is written."""
         settings, plan = loop_settings(self.plan.preset, stage.name), self.plan
+        if settings.ways == "exchanged":
+            train_store = train_store.exchanged()
+            val_store = None if val_store is None else val_store.exchanged()
         module = self._build(stage, upstream)
         frozen = fingerprints(module, stage.freezes)  # initial weights may bring others
         if not resumed:
@@ -164,7 +167,7 @@ class Run:
             seed=plan.settings.seed,
             label_loss=plan.settings.label_loss,
             augmentation=settings.augment,
-            both=settings.both_directions,
+            both=settings.ways == "both",
             patch=settings.patch,
         )
         validator = None

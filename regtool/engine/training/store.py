@@ -185,6 +185,19 @@ class PairStore:
         pairs = zip(self.items, fields, strict=True)
         return PairStore([replace(i, fields=f) for i, f in pairs], self.names)
 
+    def exchanged(self) -> PairStore:
+        """The same items with fixed and moving in each other's place."""
+        items = [
+            replace(
+                i,
+                fixed=i.moving,
+                moving=i.fixed,
+                fields=None if i.fields is None else i.fields[::-1],
+            )
+            for i in self.items
+        ]
+        return PairStore(items, self.names)
+
     @property
     def nbytes(self) -> int:
         """Memory of all tensors."""
