@@ -8,6 +8,7 @@ import torch
 
 import regtool
 from regtool.api import Context, Pair, Prediction, Sample
+from regtool.api.refine import LENGTHS, taught
 from regtool.data.phantoms import make
 from regtool.data.readers import open_data
 from regtool.engine.optimisation.pyramid import shapes
@@ -386,3 +387,13 @@ def test_options_that_make_no_sense_are_refused(wrong, tmp_path):
         (20, 20), (1.0, 1.0), (1.0, 0.0, 0.0, 1.0), (0.0, 0.0)))  # fmt: skip
     with pytest.raises(UsageError):
         regtool.register(grid_image, grid_image, "optimise", settings=[wrong])
+
+
+@pytest.mark.parametrize("shape", [(24, 24), (8, 16, 16)])
+def test_a_teacher_has_the_lengths_of_its_images_dimension(shape):
+    smooth = gaussian(torch.rand(1, 2, *shape, generator=torch.Generator().manual_seed(0)), 2.0)
+    smooth = (smooth - smooth.min()) / (smooth.max() - smooth.min())
+    pair = Pair(*(Sample(image, (1.0,) * len(shape)) for image in smooth.split(1, 1)))
+    context = Context(torch.Generator(), torch.device("cpu"))
+    settings = Optimisation(iterations=(60, 60, 15), tolerance=0.03, **LENGTHS[len(shape)])
+    assert torch.equal(taught(pair, context), optimise(pair, settings, context).displacement)

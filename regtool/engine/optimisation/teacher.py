@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from torch import Tensor
 
 from regtool.engine.optimisation.run import optimise
-from regtool.engine.optimisation.settings import Optimisation
+from regtool.engine.optimisation.settings import LENGTHS, Optimisation
 from regtool.plugins.exchange import Context, Pair, Sample
 
 TEACHER = Optimisation(iterations=(60, 60, 15), tolerance=0.03)
-"""Instance optimisation as it is cheap enough for every batch."""
+"""Instance optimisation as it is cheap enough for every batch; its lengths are ``LENGTHS``."""
 
 _NEAR = 0.01
 """Squared distance (voxels) below which the teacher's pull fades."""
 
 
 def taught(pair: Pair, context: Context) -> Tensor:
-    """The displacement (B, ndim, *S) in voxels that ``TEACHER`` finds for a batch's images."""
+    """The displacement (B, ndim, *S) in voxels that the teacher finds for a batch's images."""
     fixed, moving = (Sample(s.compared, s.spacing) for s in (pair.fixed, pair.moving))
     images = Pair(fixed, moving)
-    answer = optimise(images, TEACHER, Context(context.generator, context.device))
+    settings = replace(TEACHER, **LENGTHS[pair.fixed.image.dim() - 2])
+    answer = optimise(images, settings, Context(context.generator, context.device))
     assert answer.displacement is not None
     return answer.displacement
 
