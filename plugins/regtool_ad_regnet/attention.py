@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from regtool.api import UsageError
 from regtool.api.nn import merge, partition
 from regtool_ad_regnet.slabs import cropped, in_slabs, slabs
 
@@ -54,7 +55,9 @@ class CrossAttention(nn.Module):
         super().__init__()
         self.heads = max(1, min(heads, channels // _HEAD))
         if channels % self.heads:
-            raise ValueError(f"{channels} channels cannot be shared among {self.heads} heads")
+            raise UsageError(
+                f"network.heads: {channels} channels cannot be shared among {self.heads} heads"
+            )
         self.window, self.cap = window, cap
         self.moving, self.fixed = (nn.Linear(channels, 3 * channels) for _ in range(2))
         self.blend = nn.Parameter(torch.tensor(math.log(alpha / (1 - alpha)), dtype=torch.float32))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from regtool.api import UsageError
 from regtool.api.nn import (
     merge,
     pad_to_windows,
@@ -37,7 +38,9 @@ class StreamAttention(nn.Module):
     def __init__(self, channels: int, heads: int, window: Shape) -> None:
         super().__init__()
         if channels % heads:
-            raise ValueError(f"{channels} channels cannot be shared among {heads} heads")
+            raise UsageError(
+                f"network.heads: {channels} channels cannot be shared among {heads} heads"
+            )
         self.heads, self.window = heads, window
         self.qkv = nn.Linear(channels, 3 * channels)
         self.proj = nn.Linear(channels, channels)

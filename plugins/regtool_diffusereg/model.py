@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from regtool.api import Context, Pair, Prediction
 from regtool.api.diffusion import SR3, sample_field
 from regtool.api.spatial import warp
+from regtool.api.train import choice
 from regtool_diffusereg.denoiser import Denoiser, Seen
 from regtool_diffusereg.field import FieldGrid
 from regtool_diffusereg.options import DiffuseRegOptions
@@ -55,8 +56,7 @@ class DiffuseReg(nn.Module):
         std: Sequence[float] = (1.0, 1.0, 1.0),
     ) -> None:
         super().__init__()
-        if predicts not in PREDICTS:
-            raise ValueError(f"predicts {predicts!r}: give {' or '.join(PREDICTS)}")
+        choice({"predicts": predicts}, "predicts", PREDICTS, within="network")
         self.denoiser = Denoiser(**denoiser)
         self.predicts, self.prior = predicts, SmoothPrior(tuple(float(n) for n in length))
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))

@@ -7,13 +7,14 @@ from typing import Any
 
 from torch import nn
 
-from regtool.api.train import Optimiser, Schedule, Stage
+from regtool.api.train import Optimiser, Schedule, Stage, choice
 from regtool_diffusereg.loss import DenoisingLoss
-from regtool_diffusereg.model import build
+from regtool_diffusereg.model import PREDICTS, build
 
 
 def recipe(preset: Mapping[str, Any]) -> tuple[Stage, ...]:
-    """The stage ``denoiser``."""
+    """The stage ``denoiser``. Raises UsageError for words that nothing knows."""
+    choice(preset["network"], "predicts", PREDICTS, within="network")
     settings = preset["training"]
 
     def make(config: Mapping[str, Any], upstream: Mapping[str, nn.Module]) -> nn.Module:

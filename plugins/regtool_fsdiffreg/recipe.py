@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from regtool.api.train import Stage, registration_stages
+from regtool.api.nn import ATTENTION
+from regtool.api.train import Stage, choice, registration_stages
 from regtool_fsdiffreg.loss import GuidedLoss
 from regtool_fsdiffreg.model import build
 
@@ -14,5 +15,9 @@ _MOMENTA = {"betas": (0.5, 0.999)}
 
 
 def recipe(preset: Mapping[str, Any]) -> tuple[Stage, ...]:
-    """The stage ``registration``, after ``slices`` if the preset's ``slices_first`` asks."""
+    """The stage ``registration``, after ``slices`` if the preset's ``slices_first`` asks.
+
+    Raises UsageError for a word that the network does not know.
+    """
+    choice(preset["network"]["score"], "attention", ATTENTION, within="network.score")
     return registration_stages(preset["training"], build, GuidedLoss, _MOMENTA)

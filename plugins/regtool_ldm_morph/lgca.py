@@ -8,8 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from regtool.api.nn import SwinBlock
+from regtool.api.train import choice
 
 SecondBlock = Literal["cross", "self"]
+SECOND_BLOCKS: tuple[SecondBlock, ...] = ("cross", "self")
 
 
 class LGCA(nn.Module):
@@ -37,7 +39,7 @@ class LGCA(nn.Module):
             for shifted, rate in zip((False, True), rates, strict=True)
         )
         self.norm = nn.LayerNorm(channels)
-        self.crosses_twice = second == "cross"
+        self.crosses_twice = choice({"second": second}, "second", SECOND_BLOCKS) == "cross"
 
     def forward(self, x: Tensor, query: Tensor) -> Tensor:
         """Maps (B, C, h, w) in and out."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from regtool.api.losses import local_ncc, mse
 from regtool.api.nn import pad_to_multiple
-from regtool.api.train import diffusion, warp
+from regtool.api.train import choice, diffusion, warp
 from regtool_ldm_morph.network import MULTIPLE
 
 SIMILARITIES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -37,13 +37,11 @@ class HierarchicalLoss:
     """
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
-        self.similarity = SIMILARITIES[settings["similarity"]]
+        self.similarity = SIMILARITIES[choice(settings, "similarity", SIMILARITIES)]
         power = 2 if settings["double_beta"] else 1
         beta = float(settings["beta"])
         self.pixel_weight, self.latent_weight = beta**power, (1 - beta) ** power
-        self.latent_scale = settings["latent_scale"]
-        if self.latent_scale not in ("none", "image"):
-            raise ValueError(f"latent_scale {self.latent_scale!r}: none or image")
+        self.latent_scale = choice(settings, "latent_scale", ("none", "image"))
         self.latent_grad = bool(settings["latent_grad"])
         self.smoothness = float(settings["smoothness"])
 

@@ -11,6 +11,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from regtool.api import InputError
+from regtool_ldm_morph.tensor_files import read_tensors
+
 _WIDTHS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 """Convolutions of VGG16 in the five groups whose last ReLU is compared."""
 
@@ -62,27 +65,31 @@ class LPIPS(nn.Module):
         return found
 
 
+def check_lpips(path: str) -> Path:
+    """The file at ``path``, if it may hold LPIPS weights. Raises InputError."""
+    file = Path(path).expanduser()
+    if file.suffix != ".safetensors":
+        raise InputError(f"{path}: LPIPS weights are read from a .safetensors file only")
+    if not file.is_file():
+        raise InputError(f"{path}: no such file; it should hold LPIPS weights (VGG16)")
+    return file
+
+
 def load_lpips(path: str) -> LPIPS:
     """Read LPIPS from a safetensors file and freeze it.
 
     The file holds torchvision's VGG16 under its own names (``features.N.weight`` and ``.bias``) and
     the five linear layers as ``lin0.weight`` to ``lin4.weight`` (1, C, 1, 1); the names
-    ``linN.model.1.weight`` of the LPIPS release are understood, others ignored. Raises
-    FileNotFoundError, or ValueError naming the first tensor that is missing or has another shape.
+    ``linN.model.1.weight`` of the LPIPS release are understood, others ignored. Raises InputError,
+    perhaps naming the first tensor that is missing or has another shape.
     """
-    file = Path(path).expanduser()
-    if file.suffix != ".safetensors":
-        raise ValueError(f"{path}: LPIPS weights are read from a .safetensors file only")
-    if not file.is_file():
-        raise FileNotFoundError(f"{path}: no such file; it should hold LPIPS weights (VGG16)")
-    from safetensors.torch import load_file
-
-    stored = {_own_name(name): tensor for name, tensor in load_file(str(file)).items()}
+    file = check_lpips(path)
+    stored = {_own_name(name): tensor for name, tensor in read_tensors(file).items()}
     network = LPIPS()
     wanted = network.state_dict()
     for name, tensor in wanted.items():
         if name not in stored or stored[name].shape != tensor.shape:
-            raise ValueError(f"{path}: '{name}' of shape {tuple(tensor.shape)} is not in it")
+            raise InputError(f"{path}: '{name}' of shape {tuple(tensor.shape)} is not in it")
     network.load_state_dict({name: stored[name].float() for name in wanted})
     return network.eval().requires_grad_(False)
 

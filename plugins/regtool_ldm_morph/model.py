@@ -13,12 +13,23 @@ from regtool.api import Context, Pair, Prediction
 from regtool.api.diffusion import add_noise, ddim_inversion
 from regtool.api.nn import pad_to_multiple
 from regtool.api.spatial import compose, integrate, warp
+from regtool.api.train import choice
 from regtool_ldm_morph.denoiser import SCHEDULE, Denoiser, tap_channels
 from regtool_ldm_morph.encoder import LatentEncoder
+from regtool_ldm_morph.lgca import SECOND_BLOCKS
 from regtool_ldm_morph.network import MULTIPLE, RegistrationNetwork
 
 FROZEN = ("encoder", "denoiser")
 """Parts that come from the first two stages and stay as they are."""
+
+NOISES = ("shared", "fresh", "ddim_inversion", "none")
+"""What ``network.noise`` may be."""
+
+
+def check_network(network: Mapping[str, Any]) -> None:
+    """Refuse words that the network does not know. Raises UsageError."""
+    choice(network, "noise", NOISES, within="network")
+    choice(network, "second_block", SECOND_BLOCKS, within="network")
 
 
 @dataclass
@@ -51,6 +62,7 @@ class LDMMorph(nn.Module):
 
     def __init__(self, network: Mapping[str, Any]) -> None:
         super().__init__()
+        check_network(network)
         self.noise, self.time = network["noise"], int(network["time"])
         self.squarings = int(network.get("integrate", 0))  # absent in older weights
         taps = None

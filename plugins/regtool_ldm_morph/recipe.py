@@ -9,6 +9,7 @@ from torch import nn
 
 from regtool.api.train import Optimiser, Schedule, Stage
 from regtool_ldm_morph import stage_diffusion
+from regtool_ldm_morph.model import check_network
 from regtool_ldm_morph.stage_autoencoder import CRITIC, AutoencoderStep, AutoencoderTraining
 from regtool_ldm_morph.stage_registration import RegistrationStage
 
@@ -17,9 +18,11 @@ def recipe(preset: Mapping[str, Any]) -> tuple[Stage, ...]:
     """Autoencoder, latent diffusion, registration; stages that nothing would use are left out.
 
     Without diffusion features (``network.features`` off) the second stage goes, and with beta 1 the
-    first, too. ``earlier_run`` takes both from the folder of a run that trained them.
+    first, too. ``earlier_run`` takes both from the folder of a run that trained them. Raises
+    UsageError for words that nothing knows, InputError where files that are named are missing.
     """
     network, settings = preset["network"], preset["training"]
+    check_network(network)
     last = RegistrationStage(network, settings)
     stages = [_registration(last, settings)]
     if last.earlier_run:

@@ -9,13 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from regtool.api.nn import pad_to_multiple
-from regtool.api.train import Context, Pair, StepOutput
+from regtool.api.train import Context, Pair, StepOutput, choice
 from regtool_ldm_morph.autoencoder import Autoencoder
 from regtool_ldm_morph.critic import PatchCritic, adaptive_weight, hinge
-from regtool_ldm_morph.lpips import load_lpips
+from regtool_ldm_morph.lpips import check_lpips, load_lpips
 from regtool_ldm_morph.network import MULTIPLE
 
 CRITIC = "critic"
+RECONSTRUCTIONS = ("l1", "l1+gradient")
 
 
 def all_images(pair: Pair) -> Tensor:
@@ -48,13 +49,15 @@ class AutoencoderStep:
     ``quantise_from`` steps go around the codes first; with ``codes_from_data`` the codes start at
     the latents of the step that follows. ``reconstruction`` ``l1+gradient`` adds the L1 distance
     of forward differences, which keeps edges without LPIPS. The critic and its term, scaled by the
-    adaptive weight times ``gan_weight``, come in at step ``gan_from``.
+    adaptive weight times ``gan_weight``, come in at step ``gan_from``. Raises UsageError for another
+    ``reconstruction``, InputError where the file of ``lpips`` is missing.
     """
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self.settings = settings
-        if settings["reconstruction"] not in ("l1", "l1+gradient"):
-            raise ValueError(f"reconstruction {settings['reconstruction']!r}: l1 or l1+gradient")
+        choice(settings, "reconstruction", RECONSTRUCTIONS, within="stages.autoencoder")
+        if settings["lpips"]:
+            check_lpips(settings["lpips"])
 
     def __call__(self, module: nn.Module, pair: Pair, context: Context) -> StepOutput:
         assert isinstance(module, AutoencoderTraining)

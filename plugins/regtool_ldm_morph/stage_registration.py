@@ -10,10 +10,15 @@ from torch import nn
 
 from regtool.api.refine import teacher_distance
 from regtool.api.train import Context, Pair, Prediction, StepOutput, chance, second_look
-from regtool_ldm_morph.earlier_run import finished_stages, frozen_parts, load_part
+from regtool_ldm_morph.earlier_run import (
+    check_earlier_run,
+    finished_stages,
+    frozen_parts,
+    load_part,
+)
 from regtool_ldm_morph.encoder import LatentEncoder
 from regtool_ldm_morph.loss import HierarchicalLoss
-from regtool_ldm_morph.model import LDMMorph
+from regtool_ldm_morph.model import FROZEN, LDMMorph
 from regtool_ldm_morph.stage_diffusion import DiffusionTraining, encoder_state
 
 
@@ -38,7 +43,10 @@ class RegistrationTraining(nn.Module):
 
 
 class RegistrationStage:
-    """How the stage's module is built and trained; ``freezes`` names what stays as it is."""
+    """How the stage's module is built and trained; ``freezes`` names what stays as it is.
+
+    Raises UsageError or InputError for settings that cannot be carried out.
+    """
 
     def __init__(self, network: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
         self.loss = HierarchicalLoss(settings)
@@ -47,12 +55,14 @@ class RegistrationStage:
         self.second_look = float(settings.get("second_look", 0.0))  # absent in older runs
         self.teacher = float(settings.get("teacher", 0.0))
         self.earlier_run: str | None = settings["earlier_run"]
+        if self.earlier_run and self.freezes:
+            check_earlier_run(self.earlier_run, self.features)
 
     @property
     def freezes(self) -> tuple[str, ...]:
         """Name prefixes of the frozen parts."""
         if self.features:
-            return ("registrar.encoder", "registrar.denoiser")
+            return tuple(f"registrar.{part}" for part in FROZEN)
         return ("encoder",) if self.latent_loss else ()
 
     def build(self, config: Mapping[str, Any], upstream: Mapping[str, nn.Module]) -> nn.Module:

@@ -16,6 +16,7 @@ from regtool.api.train import (
     Prediction,
     Stage,
     StepOutput,
+    choice,
     diffusion,
     local_ncc,
     mse,
@@ -23,7 +24,7 @@ from regtool.api.train import (
     velocity_kl,
     warp,
 )
-from regtool_voxelmorph.network import VoxelMorph, VoxelMorphDiff, build, build_diff
+from regtool_voxelmorph.network import VARIANTS, VoxelMorph, VoxelMorphDiff, build, build_diff
 
 SIMILARITIES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"ncc": local_ncc, "mse": mse}
 
@@ -35,12 +36,19 @@ Step = Callable[[nn.Module, Pair, Context], StepOutput]
 
 def recipe(preset: Mapping[str, Any]) -> tuple[Stage, ...]:
     """VoxelMorph: the stage ``registration``, after ``slices`` if the preset asks."""
+    _check(preset)
     return registration_stages(preset["training"], build, _loss, pooled=POOLED)
 
 
 def recipe_diff(preset: Mapping[str, Any]) -> tuple[Stage, ...]:
     """VoxelMorph-diff: the same stages."""
+    _check(preset)
     return registration_stages(preset["training"], build_diff, _loss_diff, pooled=POOLED)
+
+
+def _check(preset: Mapping[str, Any]) -> None:
+    """Refuse a word that no network knows before any data are read. Raises UsageError."""
+    choice(preset["network"], "variant", VARIANTS, within="network")
 
 
 def _loss(settings: Mapping[str, Any]) -> Step:
@@ -49,7 +57,8 @@ def _loss(settings: Mapping[str, Any]) -> Step:
     ``teacher``, which the paper does not have, weights the mean distance (voxels) from what
     instance optimisation finds for the batch.
     """
-    similarity, weight = SIMILARITIES[settings["similarity"]], float(settings["smoothness"])
+    similarity = SIMILARITIES[choice(settings, "similarity", SIMILARITIES)]
+    weight = float(settings["smoothness"])
     teacher = float(settings.get("teacher", 0.0))  # absent in older runs
 
     def step(module: nn.Module, pair: Pair, context: Context) -> StepOutput:

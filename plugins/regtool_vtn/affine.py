@@ -9,10 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from regtool.api import UsageError
+from regtool.api.train import choice
 from regtool_vtn.encoder import MULTIPLE, Encoder
 
 _STILL = 1e-5
 _GAIN = 0.1
+HEADS = ("any", "fixed")
 
 
 class FixedHead(nn.Module):
@@ -95,14 +97,12 @@ class AffineStem(nn.Module):
     ) -> None:
         super().__init__()
         self.encoder = Encoder(ndim, widths, input_activation)
-        if head == "any":
+        if choice({"affine": head}, "affine", HEADS, within="network") == "any":
             self.head: nn.Module = AnyHead(ndim, widths[3])
-        elif head == "fixed" and size is not None:
+        elif size is not None:
             self.head = FixedHead(ndim, widths[3], size)
-        elif head == "fixed":
-            raise UsageError("network.affine fixed: give network.size, too, such as 32 128 128")
         else:
-            raise UsageError(f"network.affine {head!r}: give any or fixed")
+            raise UsageError("network.affine fixed: give network.size, too, such as 32 128 128")
 
     def forward(self, fixed: Tensor, moving: Tensor) -> Tensor:
         """The homogeneous matrix (B, n + 1, n + 1) float32, voxels in tensor axis order.

@@ -12,11 +12,14 @@ from torch import Tensor, nn
 from regtool.api import Context, Extra, Pair, Prediction, UsageError
 from regtool.api.nn import pad_to_multiple
 from regtool.api.spatial import affine_to_displacement, compose, compose_affine, integrate, warp
+from regtool.api.train import choice
 from regtool_vtn.affine import AffineStem
 from regtool_vtn.deformable import DeformableStem
 from regtool_vtn.encoder import MULTIPLE
 from regtool_vtn.options import VTNOptions
 from regtool_vtn.start import he_start
+
+STARTS = ("torch", "he")
 
 
 @dataclass
@@ -78,8 +81,7 @@ class VTN(nn.Module):
         super().__init__()
         if stems < 1:
             raise UsageError(f"network.stems {stems}: give at least one deformable stem")
-        if start not in ("torch", "he"):
-            raise UsageError(f"network.start {start!r}: give torch or he")
+        choice({"start": start}, "start", STARTS, within="network")
         self.affine = AffineStem(ndim, widths, affine, size, input_activation)
         self.stems = nn.ModuleList(
             DeformableStem(ndim, widths, stems, flow_init, input_activation) for _ in range(stems)

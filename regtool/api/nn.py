@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from regtool.nn.attention import FullAttention, LinearAttention, linear_attention
+from regtool.nn.attention import ATTENTION, FullAttention, LinearAttention, linear_attention
 from regtool.nn.convolution import convolution, double, narrow_convolution
 from regtool.nn.inflate import inflate
 from regtool.nn.padding import pad_to_multiple
@@ -19,6 +19,7 @@ from regtool.nn.windows import (
 )
 
 __all__ = [
+    "ATTENTION",
     "FullAttention",
     "Layer",
     "LinearAttention",

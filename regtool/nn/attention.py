@@ -55,3 +55,4 @@ ATTENTION: dict[str, type[FullAttention] | type[LinearAttention]] = {
     "full": FullAttention,
     "linear": LinearAttention,
 }
+"""What the setting ``attention`` of a ``ScoreNetwork`` may be."""

@@ -8,7 +8,7 @@ from diffusereg_cases import COARSE, SHAPE, TINY, context, pair_of, tiny
 from torch import Tensor
 from torch.nn import functional
 
-from regtool.api import Pair, Sample
+from regtool.api import Pair, Sample, UsageError
 from regtool.diffusion.schedule import SR3, add_noise
 from regtool.spatial.relax import cosine_transform
 from regtool.spatial.warp import warp
@@ -69,7 +69,7 @@ def test_noise_and_clean_field_belong_to_the_state(predicts):
         spread = model.prior.spread(SHAPE, levels).reshape(-1, 1, 1, 1, 1)
         wanted = model.prior.guess(state, levels) + spread * answer
         assert torch.allclose(found.clean, wanted, atol=1e-4)
-    with pytest.raises(ValueError, match="noise or residual"):
+    with pytest.raises(UsageError, match="noise or residual"):
         tiny("clean")
 
 

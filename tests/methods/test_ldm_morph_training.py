@@ -15,7 +15,7 @@ from regtool.engine.optimisation.teacher import TEACHER
 from regtool.engine.training.checkpoint import load_checkpoint
 from regtool.engine.training.frozen import fingerprints
 from regtool.engine.training.run import TrainRequest, train
-from regtool.errors import UsageError
+from regtool.errors import InputError, UsageError
 from regtool.losses.smoothness import diffusion
 from regtool.plugins.exchange import Pair, Sample
 from regtool.spatial.integrate import integrate
@@ -243,11 +243,11 @@ def test_lpips_weights_are_asked_for_by_path(tmp_path: Path, monkeypatch: pytest
 
     incomplete = tmp_path / "part.safetensors"
     save_file({"features.0.weight": released["features.0.weight"]}, str(incomplete))
-    with pytest.raises(ValueError, match=r"features\.0\.bias"):
+    with pytest.raises(InputError, match=r"features\.0\.bias"):
         load_lpips(str(incomplete))
-    with pytest.raises(ValueError, match="safetensors"):
+    with pytest.raises(InputError, match="safetensors"):
         load_lpips(str(tmp_path / "lpips.pth"))
-    with pytest.raises(FileNotFoundError, match="no such file"):
+    with pytest.raises(InputError, match="no such file"):
         load_lpips(str(tmp_path / "absent.safetensors"))
 
 
@@ -300,9 +300,9 @@ def test_a_run_of_three_stages_leaves_weights_with_the_hashes_of_its_frozen_part
     config = json.loads((second.weights / "config.json").read_text())
     assert config["training"]["frozen"] == frozen
     assert str(tmp_path) not in json.dumps(config)
-    with pytest.raises(FileNotFoundError, match="has trained the first stages"):
+    with pytest.raises(InputError, match="has trained the first stages"):
         finished_stages(str(tmp_path / "row"), LDM_MORPH["trial"]["network"])
-    with pytest.raises(ValueError, match="does not fit"):
+    with pytest.raises(InputError, match="does not fit"):
         finished_stages(str(tmp_path), LDM_MORPH["compact"]["network"])
 
     other = tmp_path / "stages" / "autoencoder.safetensors"

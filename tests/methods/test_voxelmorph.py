@@ -119,7 +119,7 @@ def test_a_teacher_adds_the_distance_from_instance_optimisation():
     older = {k: v for k, v in settings.items() if k not in ("teacher", "clip")}
     pair, module, found = blobs(), VoxelMorph(2, "1"), []
     for training in (older, settings, asked):
-        (stage,) = recipe({"training": training})
+        (stage,) = recipe({**VOXELMORPH["acdc-2d"], "training": training})
         found.append(stage.step(module, pair, context()).terms)
     before, off, on = found
     assert before == off == {k: v for k, v in on.items() if k != "teacher"}
@@ -130,7 +130,7 @@ def test_a_teacher_adds_the_distance_from_instance_optimisation():
     on["teacher"].backward()
     assert module.flow.convolution.weight.grad.abs().max() > 0
     assert stage.optimisers[0].clip_norm == 1.0
-    assert recipe({"training": older})[0].optimisers[0].clip_norm is None
+    assert recipe({**VOXELMORPH["acdc-2d"], "training": older})[0].optimisers[0].clip_norm is None
 
 
 def test_a_further_pass_sees_the_warped_image_and_is_composed():
@@ -187,7 +187,7 @@ def test_a_fraction_of_the_path_moves_less(passes):
 
 @pytest.mark.parametrize("shape", [(40, 24), (16, 24, 40)])
 def test_training_takes_sizes_that_the_network_cannot_halve(shape):
-    (stage,) = recipe_diff({"training": VOXELMORPH_DIFF["acdc-2d"]["training"]})
+    (stage,) = recipe_diff(VOXELMORPH_DIFF["acdc-2d"])
     output = stage.step(VoxelMorphDiff(len(shape), "1"), blobs(shape=shape), context())
     assert output.prediction.displacement.shape[2:] == shape
     assert all(torch.isfinite(term) for term in output.terms.values())
