@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +32,9 @@ SIMILARITIES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "mse": mse,
 }
 
+PADDINGS: tuple[Literal["zeros", "border"], ...] = ("zeros", "border")
+"""What lies outside the moving image."""
+
 LOW = 200
 """Steps below this one are those a synthetic image passes through."""
 
@@ -56,8 +59,10 @@ class JointLoss:
         self.similarity = SIMILARITIES[choice(settings, "similarity", SIMILARITIES)]
         self.weight = float(settings["lambda"])
         self.smoothness = float(settings["smoothness"])
-        settings = {"units": "voxels", "teacher": 0.0, **settings}  # absent in older runs
+        older = {"units": "voxels", "padding": "border", "teacher": 0.0}  # absent in some runs
+        settings = {**older, **settings}
         self.units = choice(settings, "units", UNITS)
+        self.padding = choice(settings, "padding", PADDINGS)
         self.teacher = float(settings["teacher"])
         self.clean, self.focus = float(settings["clean"]), float(settings["focus"])
         self.second_look, self.still = float(settings["second_look"]), float(settings["still"])
@@ -74,7 +79,7 @@ class JointLoss:
         drawn = self.draw(f, random)
         found = module.noise(m, f, drawn.state(SCHEDULE, f), drawn.t)
         u, field = module.deform(m, found)
-        warped = warp(pair.moving.compared, crop(u))
+        warped = warp(pair.moving.compared, crop(u), padding=self.padding)
         rough = roughness(crop(field), pair, self.units)
         terms = {
             "noise": drawn.error(found),

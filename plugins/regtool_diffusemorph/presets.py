@@ -30,10 +30,15 @@ _PUBLISHED: dict[str, Any] = {
     "second_look": 0.0,
     "teacher": 0.0,
     "still": 0.0,
+    "padding": "border",
+    "clip": None,
     "ema": None,
     "schedule": constant(),
 }
-"""Every recipe of the paper; ``lambda``, learning rate and steps differ from data to data."""
+"""Every recipe of the paper; ``lambda``, learning rate and steps differ from data to data.
+
+``padding``: outside the moving image are zeros, as in the released 3-D code, or its border goes on,
+as in the 2-D code and in all of ours."""
 
 _BRAIN: dict[str, Any] = {
     "orientation": "LPS",
@@ -74,6 +79,7 @@ DIFFUSEMORPH: dict[str, dict[str, Any]] = {
         "training": {
             **_PUBLISHED,
             "lambda": 20.0,
+            "padding": "zeros",
             "lr": 2e-4,
             "steps": 72_000,
             "augment": flips(),
@@ -84,7 +90,13 @@ DIFFUSEMORPH: dict[str, dict[str, Any]] = {
         "network": {"score": _SCORE_3D, "field": _FIELD, "integrate": 0},
         "preparation": _BRAIN,
         # 1027 scans, 60 epochs; the atlas is the fixed image of every pair
-        "training": {**_PUBLISHED, "lambda": 10.0, "lr": 1e-4, "steps": 61_620},
+        "training": {
+            **_PUBLISHED,
+            "lambda": 10.0,
+            "padding": "zeros",
+            "lr": 1e-4,
+            "steps": 61_620,
+        },
     },
     "paper-face": {
         "ndim": 2,
@@ -172,4 +184,5 @@ DIFFUSEMORPH: dict[str, dict[str, Any]] = {
     },
 }
 """``paper``: ACDC, and ``paper-…``: the other data sets. ``acdc-…``: what ships; hours on a CPU.
-``trial``: the paper's loss and widths on slices at half resolution, for the study of lambda."""
+``trial``: the paper's widths and loss, half of it on clean images (``clean``), on slices at half
+resolution, for the study of lambda."""

@@ -37,6 +37,7 @@ _LOSS: dict[str, Any] = {
     "second_look": 0.0,
     "teacher": 0.0,
     "earlier_run": None,
+    "clip": None,
 }
 """``second_look``: how often a batch is what a second pass (option ``passes``) would see,
 ``teacher``: the weight of the distance from what instance optimisation finds.
@@ -93,8 +94,15 @@ LDM_MORPH: dict[str, dict[str, Any]] = {
             "lr": 1e-4,
             "schedule": constant(),
             "stages": {
-                # The base rates 4.5e-6 and 1e-6 times GPUs, batch and accumulation of the paper.
-                "autoencoder": {**_AUTOENCODER, "steps": 100_000, "batch": 10, "lr": 9e-5},
+                # The base rates 4.5e-6 and 1e-6 times batch and accumulation of the paper, for one
+                # GPU; a pair is two of its images.
+                "autoencoder": {
+                    **_AUTOENCODER,
+                    "steps": 100_000,
+                    "batch": 10,
+                    "lr": 9e-5,
+                    "augment": {"flip": ("x",)},
+                },
                 "diffusion": {"steps": 100_000, "batch": 20, "lr": 4e-5, "ema": None},
             },
         },
@@ -211,6 +219,15 @@ LDM_MORPH: dict[str, dict[str, Any]] = {
 LDM_MORPH |= {
     f"{name}-ultrasound": {**LDM_MORPH[name], "preparation": _ULTRASOUND}
     for name in ("paper", "compact")
+}
+_TRAINING = LDM_MORPH["paper-ultrasound"]["training"]
+LDM_MORPH["paper-ultrasound"]["training"] = {
+    **_TRAINING,
+    "stages": {
+        **_TRAINING["stages"],
+        # Batches of 20 images, not 40 as of ACDC.
+        "diffusion": {**_TRAINING["stages"]["diffusion"], "batch": 10, "lr": 2e-5},
+    },
 }
 """``paper``: sizes and settings of the paper. ``compact``: what ships; trains on two CPU cores in
 two hours. ``-ultrasound``: the same on whole images of CAMUS and EchoNet-Dynamic. ``trial``: a few

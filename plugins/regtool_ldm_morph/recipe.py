@@ -69,12 +69,16 @@ def _diffusion(settings: Mapping[str, Any]) -> Stage:
 
 
 def _registration(stage: RegistrationStage, settings: Mapping[str, Any]) -> Stage:
-    schedule = Schedule(**settings["schedule"])
+    optimiser = Optimiser(
+        lr=float(settings["lr"]),
+        schedule=Schedule(**settings["schedule"]),
+        clip_norm=settings.get("clip"),  # absent in older runs
+    )
     return Stage(
         name="registration",
         build=stage.build,
         step=stage.step,
-        optimisers=(Optimiser(lr=float(settings["lr"]), schedule=schedule),),
+        optimisers=(optimiser,),
         steps=int(settings["steps"]),
         batch=int(settings["batch"]),
         ema=settings["ema"],

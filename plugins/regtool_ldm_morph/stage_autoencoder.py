@@ -49,15 +49,17 @@ class AutoencoderStep:
     ``quantise_from`` steps go around the codes first; with ``codes_from_data`` the codes start at
     the latents of the step that follows. ``reconstruction`` ``l1+gradient`` adds the L1 distance
     of forward differences, which keeps edges without LPIPS. The critic and its term, scaled by the
-    adaptive weight times ``gan_weight``, come in at step ``gan_from``. Raises UsageError for another
-    ``reconstruction``, InputError where the file of ``lpips`` is missing.
+    adaptive weight times ``gan_weight``, come in at step ``gan_from``.
+
+    Raises UsageError for another ``reconstruction``, InputError where the file of ``lpips`` is
+    missing.
     """
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self.settings = settings
         choice(settings, "reconstruction", RECONSTRUCTIONS, within="stages.autoencoder")
         if settings["lpips"]:
-            check_lpips(settings["lpips"])
+            check_lpips(str(settings["lpips"]))
 
     def __call__(self, module: nn.Module, pair: Pair, context: Context) -> StepOutput:
         assert isinstance(module, AutoencoderTraining)

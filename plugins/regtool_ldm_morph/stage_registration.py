@@ -54,7 +54,8 @@ class RegistrationStage:
         self.latent_loss = self.loss.latent_weight > 0
         self.second_look = float(settings.get("second_look", 0.0))  # absent in older runs
         self.teacher = float(settings.get("teacher", 0.0))
-        self.earlier_run: str | None = settings["earlier_run"]
+        earlier = settings["earlier_run"]
+        self.earlier_run = str(earlier) if earlier else None
         if self.earlier_run and self.freezes:
             check_earlier_run(self.earlier_run, self.features)
 

@@ -170,7 +170,7 @@ def test_the_paper_presets_have_the_papers_settings():
         assert not any(
             training[key] for key in ("clean", "focus", "second_look", "still", "teacher")
         )
-        assert training["units"] == "voxels" and "clip" not in training
+        assert training["units"] == "voxels" and training["clip"] is None
         assert DIFFUSEMORPH[name]["network"]["integrate"] == 0
     assert next(iter(DIFFUSEMORPH)) == "paper"
 
@@ -373,3 +373,20 @@ def test_progress_counts_the_reverse_steps():
     with torch.no_grad():
         model(pair, DiffuseMorphOptions(synthesize=True, steps=7), drawn)
     assert seen == [(k, 7) for k in range(1, 8)]
+
+
+def test_outside_the_moving_image_is_what_the_release_has_there():
+    outside = {name: preset["training"]["padding"] for name, preset in DIFFUSEMORPH.items()}
+    assert outside["paper"] == outside["paper-brain"] == "zeros"
+    assert outside["paper-face"] == outside["acdc-3d"] == "border"
+    torch.manual_seed(0)
+    module, pair = build(DIFFUSEMORPH["trial"]), blobs((32, 32))
+    torch.nn.init.normal_(module.field.flow.weight, 0, 3.0)
+
+    def similarity(**given):
+        training = {k: v for k, v in DIFFUSEMORPH["trial"]["training"].items() if k != "padding"}
+        with torch.no_grad():
+            terms = JointLoss({**training, **given})(module, pair, context()).terms
+        return float(terms["similarity"])
+
+    assert similarity() == similarity(padding="border") != similarity(padding="zeros")

@@ -58,7 +58,7 @@ def test_any_size_gives_a_displacement_of_that_size(variant, shape):
 
 @pytest.mark.parametrize("preset", ["paper"])
 def test_the_paper_preset_has_the_papers_settings(preset):
-    assert VOXELMORPH[preset]["network"] == {"variant": "2"}
+    assert VOXELMORPH[preset]["network"] == {"variant": "2", "width": 1}
     training = VOXELMORPH[preset]["training"]
     assert (training["lr"], training["batch"], training["similarity"]) == (1e-4, 1, "ncc")
     assert training["smoothness"] == 1.0

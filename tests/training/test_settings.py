@@ -45,6 +45,20 @@ def test_directions_are_both_listed_or_exchanged() -> None:
         ways("directions=backwards")
 
 
+def test_a_stage_may_have_the_engines_keys_for_itself() -> None:
+    staged = {**PRESET, "training": {**PRESET["training"], "stages": {"first": {"steps": 3}}}}
+    words = ["stages.first.augment.flip=['x']", "training.stages.first.patience=2"]
+    changed = apply_overrides(staged, words)
+    assert loop_settings(changed, "first").augment.flip == ("x",)
+    assert loop_settings(changed, "first").patience == 2
+    assert loop_settings(changed, "second").augment.flip == ()
+    for wrong, message in (
+        ("stages.frist.patience=2", "no 'frist'"), ("stages.first.patients=2", "did you mean"),
+    ):  # fmt: skip
+        with pytest.raises(UsageError, match=message):
+            apply_overrides(staged, [wrong])
+
+
 def test_set_of_nested_augmentation() -> None:
     changed = apply_overrides(PRESET, ["training.augment.gamma=0.2", "augment.flip=('x',)"])
     augment = loop_settings(changed, "main").augment

@@ -173,8 +173,9 @@ def apply_overrides(preset: Mapping[str, Any], assignments: list[str]) -> dict[s
     """A copy of ``preset`` with ``--set K=V`` applied.
 
     K is a dotted path such as ``network.features``; keys of ``training`` need not say so. It must
-    exist in the preset or be one of the engine's own keys. V is a Python or JSON literal,
-    otherwise a string, and must have the type of what it replaces. Raises UsageError.
+    exist in the preset or be one of the engine's own keys, which a stage that the preset names may
+    have for itself (``stages.NAME.KEY``). V is a Python or JSON literal, otherwise a string, and
+    must have the type of what it replaces. Raises UsageError.
     """
     result = copy.deepcopy(dict(preset))
     result.setdefault("training", {})
@@ -200,10 +201,12 @@ def _literal(text: str) -> Any:
 
 
 def _assign(tree: dict[str, Any], path: list[str], value: Any, key: str) -> None:
-    engine = path[0] == "training" and path[1] in ENGINE_KEYS  # checked by LoopSettings
+    place = 3 if path[:2] == ["training", "stages"] else 1
+    # What stands there is checked by LoopSettings.
+    engine = path[0] == "training" and len(path) > place and path[place] in ENGINE_KEYS
     node: Any = tree
-    for part in path[:-1]:
-        if engine and isinstance(node, dict):
+    for number, part in enumerate(path[:-1]):
+        if engine and number >= place and isinstance(node, dict):
             node.setdefault(part, {})
         node = node.get(part) if isinstance(node, dict) else None
         if node is None:
