@@ -14,11 +14,11 @@ class Still(nn.Module):
     """Predicts no displacement."""
 
     def forward(self, pair: Pair, options: Any, context: Context) -> Prediction:
-        """Return zeros of the pair's shape."""
+        """Return zeros of the pair's shape, which are their own inverse."""
         image = pair.fixed.image
         ndim = image.dim() - 2
         shape = (image.shape[0], ndim, *image.shape[2:])
-        return Prediction(displacement=image.new_zeros(shape))
+        return Prediction(displacement=image.new_zeros(shape), inverse=image.new_zeros(shape))
 
 
 def build(config: Mapping[str, Any]) -> nn.Module:

@@ -22,6 +22,7 @@ from regtool.paths import expanded
 from regtool.plugins.exchange import Extra, Prediction
 from regtool.prepare.pair import Prepared
 from regtool.spatial.grid import Grid, Matrix
+from regtool.spatial.resize import resize, resize_image
 
 if TYPE_CHECKING:
     from regtool.engine.request import Inputs
@@ -45,11 +46,15 @@ class Extras:
     def of(
         cls, prediction: Prediction, prepared: Prepared, inputs: Inputs, affine: Matrix
     ) -> Extras:
-        """The extras of a prediction that can be written: no nameless tables, nor coarser grids."""
+        """The extras of a prediction that can be written, no nameless tables.
+
+        Those of coarser grids come enlarged to the network's.
+        """
+        shape = tuple(prepared.pair.fixed.image.shape[2:])
         kept = {
-            name: extra
+            name: enlarged(extra, shape)
             for name, extra in prediction.extras.items()
-            if extra.level == 0 and (extra.kind != "table" or extra.columns)
+            if extra.kind != "table" or extra.columns
         }
         return cls(kept, prepared, inputs.fixed, inputs.moving, affine)
 
@@ -102,6 +107,22 @@ class Extras:
         outputs.image(f"{name}.nii.gz", stacked, self.fixed.grid, kind="series")
         path: Path = outputs.file(f"{name}.gif")
         write_animation(path, stacked, tuple(reversed(self.fixed.grid.spacing)))
+
+
+def enlarged(extra: Extra, shape: tuple[int, ...]) -> Extra:
+    """An extra of a coarser grid on the one of ``shape``; others as they are.
+
+    Displacements keep their length in the world.
+    """
+    if not extra.level or extra.kind in ("table", "state"):
+        return extra
+    tensor = extra.tensor.float()
+    if extra.kind == "trajectory":
+        count = tensor.shape[1]
+        tensor = resize(tensor.flatten(0, 1), shape).unflatten(0, (-1, count))
+    else:
+        tensor = (resize if extra.kind == "field" else resize_image)(tensor, shape)
+    return Extra(tensor, extra.kind)
 
 
 def as_csv(table: Extra) -> str:

@@ -168,7 +168,8 @@ class Extra:
     (B, C, *S), ``trajectory`` (B, N, ndim, *S), displacements at N points of the way, ``table`` any
     2-D tensor, written as CSV where ``columns`` names its columns, ``state`` a tensor of the
     method's own to go on from, with ``facts`` (JSON data) about it. ``level`` l means a grid 2**l
-    times coarser.
+    times coarser, in whose voxels displacements are; core enlarges it, corner to corner, as
+    ``regtool.api.spatial.resize`` does.
     """
 
     tensor: Tensor

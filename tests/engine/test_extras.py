@@ -52,7 +52,6 @@ def case(shape: tuple[int, ...], sliced: bool) -> tuple[Volume, Volume, Extras]:
         "Picture": Extra(prepared.pair.fixed.image, "image"),
         "Field": Extra(u, "field"),
         "Numbers": Extra(torch.zeros(2, 2), "table"),
-        "Coarse": Extra(torch.zeros(1, 1, 2, 2), "map", level=1),
     }
     affine = np.eye(len(shape) + 1)
     affine[0, -1] = 1.0
@@ -83,6 +82,31 @@ def test_a_trajectory_is_the_moving_image_through_its_own_fields(tmp_path, shape
     assert np.array_equal(whole, alone)
     still, _ = read_field(tmp_path / fields[0])
     assert not still.any() and np.abs(whole).max() > 1
+
+
+@pytest.mark.parametrize(("shape", "sliced"), [((31, 41), False), ((5, 21, 25), True)])
+def test_extras_of_a_coarser_grid_are_enlarged(shape, sliced):
+    fixed, moving, extras = case(shape, sliced)
+    prepared = extras.prepared
+    size = tuple(prepared.pair.fixed.image.shape[2:])
+    lines = torch.meshgrid(*(torch.linspace(0, 1, n) for n in size), indexing="ij")
+    whole = torch.stack(lines)[None].repeat(prepared.pair.fixed.image.shape[0], 1, 1, 1)
+    half = whole[:, :, ::2, ::2]
+    coarse = {
+        "Shift": Extra(0.5 * half, "field", level=1),  # in voxels twice as wide
+        "Map": Extra(half[:, :1], "map", level=1),
+        "Way": Extra(torch.stack([0 * half, 0.5 * half], 1), "trajectory", level=1),
+        "Numbers": Extra(torch.zeros(2, 2), "table", level=1, columns=("a", "b")),
+    }
+    inputs = Inputs(fixed, moving)
+    kept = Extras.of(Prediction(whole, extras=coarse), prepared, inputs, extras.affine).extras
+    for found, wanted in (
+        (kept["Shift"], whole), (kept["Map"], whole[:, :1]),
+        (kept["Way"], torch.stack([0 * whole, whole], 1)),
+    ):  # fmt: skip
+        assert found.level == 0
+        torch.testing.assert_close(found.tensor, wanted)
+    assert kept["Numbers"].columns == ("a", "b")
 
 
 def test_tables_and_states_become_files(tmp_path):
