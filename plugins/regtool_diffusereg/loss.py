@@ -111,7 +111,7 @@ class DenoisingLoss:
         """What similarity and smoothness count at steps ``t``, (B,) float32."""
         weights = torch.ones(len(t), device=t.device)
         if self.weighting == "abar":
-            weights = SCHEDULE.levels.to(t.device)[t].float()
+            weights = SCHEDULE.levels_on(t.device)[t].float()
         return weights if self.skip_above is None else weights * (t <= self.skip_above)
 
     def dissimilarities(self, pair: Pair, displacement: Tensor) -> Tensor:

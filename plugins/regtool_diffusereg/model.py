@@ -61,12 +61,16 @@ class DiffuseReg(nn.Module):
         self.predicts, self.prior = predicts, SmoothPrior(tuple(float(n) for n in length))
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).clamp(min=1e-3))
+        self._statistics: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+        self.register_load_state_dict_post_hook(_read_again)
 
     def grid(self, shape: Sequence[int]) -> FieldGrid:
         """The field's grid and scale for images of size ``shape``."""
         d = self.denoiser
-        mean, std = (tuple(float(v) for v in x) for x in (self.mean, self.std))
-        return FieldGrid(mean, std, tuple(shape), d.multiple, d.scale)
+        if self._statistics is None:  # read once: on a GPU every step would wait for it
+            mean, std = (tuple(float(v) for v in x) for x in (self.mean, self.std))
+            self._statistics = mean, std
+        return FieldGrid(*self._statistics, tuple(shape), d.multiple, d.scale)
 
     def see(self, pair: Pair) -> Seen:
         """Look at the images (B, 1, *S) of a pair."""
@@ -79,7 +83,7 @@ class DiffuseReg(nn.Module):
 
         ``seen`` and ``grid`` are those of the pair.
         """
-        level = SCHEDULE.levels.to(t.device)[t]
+        level = SCHEDULE.levels_on(t.device)[t]
         guess = warped = None
         if self.denoiser.guess or self.predicts == "residual":
             guess = self.prior.guess(state, level)
@@ -104,6 +108,12 @@ class DiffuseReg(nn.Module):
 
         size = (shape[0], len(grid.size), *grid.size)
         return sample_field(denoiser, SCHEDULE, grid, size, pair, options, context)
+
+
+def _read_again(module: nn.Module, keys: object) -> None:
+    """The statistics may be others once a state is loaded."""
+    assert isinstance(module, DiffuseReg)
+    module._statistics = None
 
 
 def jointly_normalised(moving: Tensor, fixed: Tensor) -> tuple[Tensor, Tensor]:

@@ -49,7 +49,18 @@ class NoiseSchedule:
     @cached_property
     def levels(self) -> Tensor:
         """abar of each step, the variance of the signal that is left: (steps,) float64."""
-        return torch.cumprod(1 - self.betas, 0)
+        with torch.inference_mode(False):
+            return torch.cumprod(1 - self.betas, 0)
+
+    @cached_property
+    def _placed(self) -> dict[torch.device, Tensor]:
+        return {}
+
+    def levels_on(self, device: torch.device) -> Tensor:
+        """``levels`` on a device, copied there once, so that a step does not wait for the copy."""
+        if device not in self._placed:
+            self._placed[device] = self.levels.to(device)
+        return self._placed[device]
 
     def level(self, t: int) -> float:
         """abar at step ``t``; 1 at ``t = -1``, the clean sample."""
@@ -84,9 +95,8 @@ def add_noise(schedule: NoiseSchedule, clean: Tensor, noise: Tensor, t: Tensor |
     ``clean`` and ``noise`` (B, C, *S); ``t`` one step, or (B,) int64. A batch of one in ``noise``
     is repeated. Returns float32: in half precision 1 - abar would lose its digits.
     """
-    index = torch.as_tensor(t, device="cpu").reshape(-1, *[1] * (clean.dim() - 1))
-    level = schedule.levels[index]
-    signal, spread = level.sqrt(), (1 - level).sqrt()
-    return clean.float() * signal.to(clean.device, torch.float32) + noise.float() * spread.to(
-        clean.device, torch.float32
-    )
+    levels = schedule.levels_on(clean.device)
+    level = levels[t.to(clean.device)] if isinstance(t, Tensor) else levels[t]
+    level = level.reshape(-1, *[1] * (clean.dim() - 1))
+    signal, spread = level.sqrt().float(), (1 - level).sqrt().float()
+    return clean.float() * signal + noise.float() * spread

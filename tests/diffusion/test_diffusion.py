@@ -54,6 +54,16 @@ def test_levels_are_those_of_diffusers():
     assert torch.allclose(add_noise(own, x, e, t), own.scheduler.add_noise(x, e, t), atol=1e-5)
 
 
+def test_levels_go_to_a_device_once_and_serve_training_after_inference():
+    schedule, cpu = NoiseSchedule("linear", 1e-6, 1e-2, 2000), torch.device("cpu")
+    clean = torch.rand(2, 1, 4, 4, requires_grad=True)
+    with torch.inference_mode():
+        first = schedule.levels_on(cpu)
+    assert schedule.levels_on(cpu) is first and torch.equal(first, schedule.levels)
+    add_noise(schedule, clean, torch.rand(2, 1, 4, 4), torch.tensor([3, 7])).sum().backward()
+    assert torch.allclose(clean.grad[:, 0, 0, 0].double(), first[[3, 7]].sqrt())
+
+
 def test_nothing_is_clipped(latent):
     assert not latent.scheduler.config.clip_sample
     clean = torch.full((1, 1, 4, 4), 7.0)

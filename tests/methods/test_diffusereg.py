@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
-from diffusereg_cases import COARSE, SHAPE, TINY, context, pair_of, tiny
+from diffusereg_cases import COARSE, LENGTH, SHAPE, TINY, context, pair_of, tiny
 from torch import Tensor
 from torch.nn import functional
 
@@ -13,7 +15,7 @@ from regtool.diffusion.schedule import SR3, add_noise
 from regtool.spatial.relax import cosine_transform
 from regtool.spatial.warp import warp
 from regtool_diffusereg.field import FieldGrid
-from regtool_diffusereg.model import build, jointly_normalised
+from regtool_diffusereg.model import DiffuseReg, build, jointly_normalised
 from regtool_diffusereg.options import DiffuseRegOptions
 from regtool_diffusereg.presets import DIFFUSEREG
 from regtool_diffusereg.prior import SmoothPrior, _precision
@@ -71,6 +73,18 @@ def test_noise_and_clean_field_belong_to_the_state(predicts):
         assert torch.allclose(found.clean, wanted, atol=1e-4)
     with pytest.raises(UsageError, match="noise or residual"):
         tiny("clean")
+
+
+def test_the_statistics_are_those_of_the_loaded_state():
+    model, other = (
+        tiny(),
+        DiffuseReg(TINY, length=LENGTH, mean=(1.0, 2.0, 3.0), std=(4.0, 5.0, 6.0)),
+    )
+    assert model.grid(SHAPE).std == (0.5, 1.0, 2.0)
+    copied = copy.deepcopy(model)
+    copied.load_state_dict(other.state_dict())
+    assert copied.grid(SHAPE) == other.grid(SHAPE)
+    assert model.grid(SHAPE).std == (0.5, 1.0, 2.0)
 
 
 def dense(prior: SmoothPrior, n: int) -> Tensor:
