@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from regtool.api import UsageError
-from regtool.api.nn import merge, partition
-from regtool_ad_regnet.slabs import cropped, in_slabs, slabs
+from regtool.api.nn import cropped, merge, partition
+from regtool_ad_regnet.slabs import in_slabs, slabs
 
 _HEAD = 16
 """Narrowest head; levels too narrow for all heads have fewer."""

@@ -13,11 +13,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from regtool.api import Context, Extra, Pair
+from regtool.api.nn import cropped
 from regtool.api.spatial import jacobian_determinant, warp
 from regtool_ad_regnet.fusion import enlarged
 from regtool_ad_regnet.network import ADRegNet, Features, Fields
 from regtool_ad_regnet.options import ADRegNetOptions
-from regtool_ad_regnet.slabs import cropped
 
 Extras = dict[str, Extra]
 

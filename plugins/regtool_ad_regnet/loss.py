@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from regtool.api import UsageError
 from regtool.api.losses import (
+    field_distance,
     fold_penalty,
     global_ncc,
     landmark_distance,
@@ -36,9 +37,6 @@ from regtool_ad_regnet.network import Fields
 
 Settings = Mapping[str, Any]
 Similarity = Callable[[Tensor, Tensor], Tensor]
-
-_NEAR = 0.01
-"""Squared distance (voxels) below which a known field's pull fades."""
 
 
 def similarities(settings: Settings) -> dict[str, Similarity]:
@@ -149,12 +147,6 @@ def fields_of(module: nn.Module, pair: Pair, before: Tensor | None = None) -> Fi
     network: Any = module.network
     found: Fields = network(pair.fixed.image, moving, pair.fixed.mask)
     return found
-
-
-def field_distance(displacement: Tensor, field: Tensor) -> Tensor:
-    """Mean distance (voxels) of two displacements (B, ndim, *S), a scalar."""
-    apart = (displacement - field.float()).square().sum(1)
-    return apart.add(_NEAR).sqrt().mean()
 
 
 def levels_distance(levels: Sequence[Tensor], sides: Sequence[int], field: Tensor) -> Tensor:

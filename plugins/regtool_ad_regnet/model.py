@@ -8,11 +8,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from regtool.api import Context, Pair, Prediction, UsageError
-from regtool.api.spatial import compose, warp
+from regtool.api.spatial import cascade
 from regtool.api.tiles import blended
 from regtool_ad_regnet.extras import Shown
 from regtool_ad_regnet.memory import check
-from regtool_ad_regnet.network import ADRegNet
+from regtool_ad_regnet.network import ADRegNet, Fields
 from regtool_ad_regnet.options import ADRegNetOptions
 
 
@@ -58,25 +58,17 @@ class Registration(nn.Module):
         shape = tuple(fixed.image.shape[2:])
         fields = network.synthesise(features, shape, fixed.mask, watch=shown.watch)
         shown.of(fields)
-        u = self._further(fields.displacement, pair, options.passes - 1)
+        u = self._passes(pair, options.passes - 1, fields.displacement)
         return Prediction(displacement=u, extras=shown.extras)
 
-    def _passes(self, pair: Pair, passes: int) -> Tensor:
-        """The displacement of a pair without extras."""
-        u = self.network(pair.fixed.image, pair.moving.image, pair.fixed.mask).displacement
-        return self._further(u, pair, passes - 1)
+    def _passes(self, pair: Pair, passes: int, start: Tensor | None = None) -> Tensor:
+        """The displacement of a pair without extras; one pass is the paper's way."""
 
-    def _further(self, u: Tensor, pair: Pair, passes: int) -> Tensor:
-        """After so many more passes; none is the paper's way.
+        def look(image: Tensor) -> Tensor:
+            found: Fields = self.network(pair.fixed.image, image, pair.fixed.mask)
+            return found.displacement
 
-        A pass sees the moving image as warped so far, and its answer is composed with the
-        displacement so far, as in a recursive cascade whose stages share their weights (Zhao et
-        al., ICCV 2019).
-        """
-        fixed, moving, mask = pair.fixed.image, pair.moving.image, pair.fixed.mask
-        for _ in range(passes):
-            u = compose(u, self.network(fixed, warp(moving, u), mask).displacement)
-        return u
+        return cascade(look, pair.moving.image, passes, "border", start)
 
     def _looks(self, shape: tuple[int, ...]) -> dict[str, str]:
         """How cross-attention looked at each level, in words."""

@@ -17,11 +17,10 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from regtool.api import UsageError
-from regtool.api.nn import pad_to_multiple
+from regtool.api.nn import cropped, pad_to_multiple
 from regtool.api.spatial import integrate
 from regtool_ad_regnet.attention import Seen
 from regtool_ad_regnet.fusion import Answer, Drop, Level, enlarged
-from regtool_ad_regnet.slabs import cropped
 from regtool_ad_regnet.unet import UNet
 
 Features = list[tuple[Tensor, Tensor]]

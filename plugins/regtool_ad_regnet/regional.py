@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from regtool_ad_regnet.slabs import cropped
+from regtool.api.nn import cropped
 
 
 @dataclass(frozen=True)

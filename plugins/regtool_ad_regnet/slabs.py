@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from regtool.api.nn import quick_convolution
+
 LARGE = 2**24
 """Values (64 MiB in float32) up to which a map is treated as a whole."""
 
@@ -23,9 +25,6 @@ SLOPE = 0.2
 """Of LeakyReLU below zero; the paper names no activation."""
 
 _EPSILON = 1e-5
-_WIDE = 16
-_FAST = 20_480
-"""B C D H above which torch leaves the slow path in float32 with one thread."""
 
 
 def in_slabs(*maps: Tensor) -> bool:
@@ -44,7 +43,7 @@ def convolve(layer: nn.Conv3d, *parts: Tensor) -> Tensor:
     """``layer`` of maps (B, C_i, z, y, x) laid side by side; 3 x 3 x 3 or 1 x 1 x 1, stride 1."""
     halo = layer.kernel_size[0] // 2
     if not in_slabs(*parts):
-        return _plain(layer, torch.cat(parts, 1) if len(parts) > 1 else parts[0], halo)
+        return quick_convolution(layer, torch.cat(parts, 1) if len(parts) > 1 else parts[0], halo)
     depth, (high, wide) = parts[0].shape[2], parts[0].shape[3:]
     plane = high * wide * (layer.in_channels + layer.out_channels)
     out: Tensor | None = None
@@ -54,44 +53,12 @@ def convolve(layer: nn.Conv3d, *parts: Tensor) -> Tensor:
         missing = (halo - (start - low), halo - (top - stop))
         if any(missing):
             piece = functional.pad(piece, (0, 0, 0, 0, *missing))
-        done = _plain(layer, piece, (0, halo, halo))
+        done = quick_convolution(layer, piece, (0, halo, halo))
         if out is None:
             out = done.new_empty(parts[0].shape[0], layer.out_channels, depth, high, wide)
         out[:, :, start:stop] = done
     assert out is not None
     return out
-
-
-def _plain(layer: nn.Conv3d, x: Tensor, padding: int | tuple[int, int, int]) -> Tensor:
-    """The convolution, with two precautions on the CPU (torch 2.13).
-
-    Few channels, or few voxels with one thread, make it take a path several times slower, from
-    which channels of zeros lead away. An axis of two voxels leaves bfloat16, whose gradient is
-    wrong there (regtool.nn.precision).
-    """
-    weight = layer.weight
-    if x.device.type != "cpu":
-        return functional.conv3d(x, weight, layer.bias, padding=padding)
-    if 2 in x.shape[2:]:
-        with torch.autocast("cpu", enabled=False):
-            return functional.conv3d(x.float(), weight, layer.bias, padding=padding)
-    missing = _company(x)
-    if missing > 0:
-        x = torch.cat([x, x.new_zeros(x.shape[0], missing, *x.shape[2:])], 1)
-        weight = functional.pad(weight, (0, 0, 0, 0, 0, 0, 0, missing))
-    return functional.conv3d(x, weight, layer.bias, padding=padding)
-
-
-def _company(x: Tensor) -> int:
-    """Channels of zeros that make a convolution of ``x`` faster, by torch's own rule."""
-    batch, channels, depth, high = x.shape[:4]
-    if channels == 1:
-        return 0
-    wanted = _WIDE
-    if torch.get_num_threads() == 1 and not torch.is_autocast_enabled("cpu"):
-        enough = _FAST // (batch * depth * high) + 1
-        wanted = max(wanted, enough if enough <= max(3 * channels, 2 * _WIDE) else 0)
-    return max(wanted - channels, 0)
 
 
 def doubled(layer: nn.Module, x: Tensor) -> Tensor:
@@ -154,8 +121,3 @@ class Normalised(nn.Module):
         variance = total(mean).float()
         scale = self.weight.reshape(1, -1, 1, 1, 1) * (variance + _EPSILON).rsqrt()
         return scale, self.bias.reshape(1, -1, 1, 1, 1) - mean * scale
-
-
-def cropped(x: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """``x`` (B, C, *S) cut back to ``shape``."""
-    return x[(slice(None), slice(None), *(slice(0, n) for n in shape))]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from regtool.api import Context, Extra, Pair, Prediction
 from regtool.api.diffusion import SR3
 from regtool.api.nn import ScoreNetwork
-from regtool.api.spatial import compose, integrate, warp
+from regtool.api.spatial import cascade, compose, integrate
 from regtool_diffusemorph.field import FieldNetwork
 from regtool_diffusemorph.images import prepared
 from regtool_diffusemorph.options import DiffuseMorphOptions
@@ -81,17 +81,15 @@ class DiffuseMorph(nn.Module):
     def looks(self, moving: Tensor, fixed: Tensor, passes: int) -> tuple[list[Look], Tensor]:
         """The looks of all passes over images (B, 1, *S) in [0, 1], and the whole displacement.
 
-        One pass is the paper's. A further pass sees the moving image as warped so far and its
-        answer is composed with the displacement so far, as in a recursive cascade whose stages
-        share their weights (Zhao et al., ICCV 2019).
+        One pass is the paper's, more are ``cascade``.
         """
-        shape = tuple(fixed.shape[2:])
-        looks = [self.look(moving, fixed)]
-        u = self.way(looks, 1.0, shape)
-        for _ in range(passes - 1):
-            looks.append(self.look(warp(moving, u, padding="zeros"), fixed))
-            u = compose(u, self.way(looks[-1:], 1.0, shape))
-        return looks, u
+        looks: list[Look] = []
+
+        def look(image: Tensor) -> Tensor:
+            looks.append(self.look(image, fixed))
+            return self.way(looks[-1:], 1.0, tuple(fixed.shape[2:]))
+
+        return looks, cascade(look, moving, passes)
 
     def forward(self, pair: Pair, options: DiffuseMorphOptions, context: Context) -> Prediction:
         """Register a pair; the trajectory and the synthetic image are extras.

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from regtool.api import Context, Extra, Pair, Prediction
 from regtool.api.diffusion import SR3
-from regtool.api.nn import ScoreNetwork, pad_to_multiple
-from regtool.api.spatial import compose, integrate, warp
+from regtool.api.nn import ScoreNetwork, cropped, pad_to_multiple
+from regtool.api.spatial import cascade, integrate
 from regtool_fsdiffreg.decoder import Fields, RegistrationDecoder
 from regtool_fsdiffreg.options import FSDiffRegOptions
 
@@ -86,20 +86,20 @@ class FSDiffReg(nn.Module):
     def forward(self, pair: Pair, options: FSDiffRegOptions, context: Context) -> Prediction:
         """Register a pair in ``options.passes`` passes; nothing is drawn at random.
 
-        One pass is the paper's. A further pass sees the moving image as warped so far and its
-        answer is composed with the displacement so far, as in a recursive cascade whose stages
-        share their weights (Zhao et al., ICCV 2019). Extras: ``Scale1Warp`` to ``Scale9Warp``
+        One pass is the paper's, more are ``cascade``. Extras: ``Scale1Warp`` to ``Scale9Warp``
         (``Scale1Velocity`` to ``Scale9Velocity`` where a velocity is integrated), the fields from
         coarse to fine whose mean is the first pass's ``Look.field``; ``Score`` and ``Weight``, the
         predicted noise S and ``sigmoid(S) ** options.gamma``.
         """
         moving, fixed = pair.moving.image, pair.fixed.image
-        first = self.look(moving, fixed)
-        u = first.displacement
-        for _ in range(options.passes - 1):
-            further = self.look(warp(moving, u, padding="zeros"), fixed)
-            u = compose(u, further.displacement)
-        prediction = Prediction(displacement=u)
+        looks: list[Look] = []
+
+        def look(image: Tensor) -> Tensor:
+            looks.append(self.look(image, fixed))
+            return looks[-1].displacement
+
+        prediction = Prediction(displacement=cascade(look, moving, options.passes))
+        first = looks[0]
         extras, shape = prediction.extras, tuple(fixed.shape[2:])
         if options.fields:
             kind = "Velocity" if self.squarings else "Warp"
@@ -114,11 +114,6 @@ class FSDiffReg(nn.Module):
 def score_weight(noise: Tensor, gamma: float) -> Tensor:
     """``sigmoid(S) ** gamma``: how much each voxel's similarity counts (METHODS 4.3)."""
     return noise.float().sigmoid() ** gamma
-
-
-def cropped(x: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """``x`` (B, C, *S) cut back to ``shape``."""
-    return x[(slice(None), slice(None), *(slice(0, size) for size in shape))]
 
 
 def build(config: Mapping[str, Any]) -> FSDiffReg:

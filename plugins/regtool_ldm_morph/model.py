@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from regtool.api import Context, Pair, Prediction
 from regtool.api.diffusion import add_noise, ddim_inversion
 from regtool.api.nn import pad_to_multiple
-from regtool.api.spatial import compose, integrate, warp
+from regtool.api.spatial import cascade, integrate
 from regtool.api.train import choice
 from regtool_ldm_morph.denoiser import SCHEDULE, Denoiser, tap_channels
 from regtool_ldm_morph.encoder import LatentEncoder
@@ -133,17 +133,14 @@ class LDMMorph(nn.Module):
     def forward(self, pair: Pair, options: Any, context: Context) -> Prediction:
         """Register a pair in ``options.passes`` passes; ``options.noise`` is what features see.
 
-        One pass is the paper's. A further pass sees the moving image as warped so far and its
-        answer is composed with the displacement so far, as in a recursive cascade whose stages
-        share their weights (Zhao et al., ICCV 2019).
+        One pass is the paper's, more are ``cascade``.
         """
-        moving, fixed = pair.moving.image, pair.fixed.image
-        draw, noise = context.generator, options.noise
-        u = self.register(moving, fixed, draw, noise).displacement
-        for _ in range(options.passes - 1):
-            warped = warp(moving, u, padding="zeros")
-            u = compose(u, self.register(warped, fixed, draw, noise).displacement)
-        return Prediction(displacement=u)
+        fixed, draw, noise = pair.fixed.image, context.generator, options.noise
+
+        def look(image: Tensor) -> Tensor:
+            return self.register(image, fixed, draw, noise).displacement
+
+        return Prediction(displacement=cascade(look, pair.moving.image, options.passes))
 
 
 def build(config: Mapping[str, Any]) -> LDMMorph:

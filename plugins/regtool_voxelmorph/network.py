@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from regtool.api import Context, Pair, Prediction
-from regtool.api.nn import pad_to_multiple
-from regtool.api.spatial import compose, integrate, resize, warp
+from regtool.api.nn import convolution, double, pad_to_multiple
+from regtool.api.spatial import cascade, compose, integrate, resize
 from regtool_voxelmorph.options import DiffOptions, VoxelMorphOptions
 
 
@@ -46,17 +47,12 @@ SQUARINGS = 7
 """Squarings that integrate a velocity in training."""
 
 
-def _convolution(ndim: int, inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d | nn.Conv3d:
-    layer = nn.Conv3d if ndim == 3 else nn.Conv2d
-    return layer(inputs, outputs, 3, stride=stride, padding=1)
-
-
 class _Block(nn.Module):
     """3-wide convolution and LeakyReLU 0.2; no normalisation."""
 
     def __init__(self, ndim: int, inputs: int, outputs: int, stride: int = 1) -> None:
         super().__init__()
-        self.convolution = _convolution(ndim, inputs, outputs, stride)
+        self.convolution = convolution(ndim, inputs, outputs, stride=stride)
 
     def forward(self, x: Tensor) -> Tensor:
         return nn.functional.leaky_relu(self.convolution(x), 0.2)
@@ -115,19 +111,15 @@ class UNet(nn.Module):
             skips.insert(0, pair)
         x = self.up[0](x)
         for block in self.up[1:]:
-            x = block(torch.cat([_double(x), skips.pop()], 1))
+            x = block(torch.cat([double(x), skips.pop()], 1))
         for block in self.middle:
             x = block(x)
         if self.to_half:
             return x
-        x = torch.cat([_double(x), skips.pop()], 1)
+        x = torch.cat([double(x), skips.pop()], 1)
         for block in self.last:
             x = block(x)
         return x
-
-
-def _double(x: Tensor) -> Tensor:
-    return nn.functional.interpolate(x, scale_factor=2, mode="nearest")
 
 
 class _Head(nn.Module):
@@ -135,7 +127,7 @@ class _Head(nn.Module):
 
     def __init__(self, ndim: int, channels: int, spread: float, bias: float = 0.0) -> None:
         super().__init__()
-        self.convolution = _convolution(ndim, channels, ndim)
+        self.convolution = convolution(ndim, channels, ndim)
         nn.init.normal_(self.convolution.weight, 0.0, spread)
         if self.convolution.bias is not None:
             nn.init.constant_(self.convolution.bias, bias)
@@ -159,17 +151,12 @@ class VoxelMorph(nn.Module):
         return crop(self.flow(self.unet(x)))
 
     def forward(self, pair: Pair, options: VoxelMorphOptions, context: Context) -> Prediction:
-        """Register a pair in ``options.passes`` passes.
+        """Register in ``options.passes`` passes; one is the paper's, more are ``cascade``."""
 
-        One pass is the paper's. A further pass sees the moving image as warped so far and its
-        answer is composed with the displacement so far, as in a recursive cascade whose stages
-        share their weights (Zhao et al., ICCV 2019).
-        """
-        fixed, moving = pair.fixed.image, pair.moving.image
-        u = self.displacement(moving, fixed)
-        for _ in range(options.passes - 1):
-            u = compose(u, self.displacement(warp(moving, u, padding="zeros"), fixed))
-        return Prediction(displacement=u)
+        def look(image: Tensor) -> Tensor:
+            return self.displacement(image, pair.fixed.image)
+
+        return Prediction(displacement=cascade(look, pair.moving.image, options.passes))
 
 
 class VoxelMorphDiff(nn.Module):
@@ -205,19 +192,17 @@ class VoxelMorphDiff(nn.Module):
         fixed, _ = pad_to_multiple(pair.fixed.image, self.unet.multiple)
         shape = tuple(fixed.shape[2:])
         velocities: list[Tensor] = []
-        whole = None
-        for _ in range(options.passes):
-            seen = moving if whole is None else warp(moving, whole, padding="zeros")
-            velocities.append(self.velocity(seen, fixed)[0])
-            step = self.expand(velocities[-1], shape, options.steps)
-            whole = step if whole is None else compose(whole, step)
-        there = back = None
-        for velocity in velocities:
-            part = options.fraction * velocity
-            step, return_ = (self.expand(v, shape, options.steps) for v in (part, -part))
-            there = step if there is None else compose(there, step)
-            back = return_ if back is None else compose(return_, back)
-        assert there is not None and back is not None
+
+        def look(image: Tensor) -> Tensor:
+            velocities.append(self.velocity(image, fixed)[0])
+            return self.expand(velocities[-1], shape, options.steps)
+
+        there = cascade(look, moving, options.passes)
+        parts = [options.fraction * velocity for velocity in velocities]
+        if options.fraction != 1:
+            there = reduce(compose, [self.expand(v, shape, options.steps) for v in parts])
+        returns = [self.expand(-v, shape, options.steps) for v in parts]
+        back = reduce(lambda back, return_: compose(return_, back), returns)
         return Prediction(displacement=crop(there), inverse=crop(back))
 
 

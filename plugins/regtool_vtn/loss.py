@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from regtool.api.losses import ssim_loss
+from regtool.api.nn import cropped
 from regtool.api.refine import teacher_distance
 from regtool.api.train import (
     UNITS,
@@ -23,7 +24,7 @@ from regtool.api.train import (
     mse,
     warp,
 )
-from regtool_vtn.model import VTN, Cascaded, cropped
+from regtool_vtn.model import VTN, Cascaded
 
 _EPSILON = 1e-5
 _VARIANCE = 1e-6

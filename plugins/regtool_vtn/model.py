@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from regtool.api import Context, Extra, Pair, Prediction, UsageError
-from regtool.api.nn import pad_to_multiple
+from regtool.api.nn import cropped, pad_to_multiple
 from regtool.api.spatial import affine_to_displacement, compose, compose_affine, integrate, warp
 from regtool.api.train import choice
 from regtool_vtn.affine import AffineStem
@@ -131,11 +131,6 @@ class VTN(nn.Module):
             for number, move in enumerate(found.moves, start=1):
                 prediction.extras[f"Stage{number}Warp"] = Extra(cropped(move, shape), "field")
         return prediction
-
-
-def cropped(x: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """``x`` (B, C, *S) cut back to ``shape``."""
-    return x[(slice(None), slice(None), *(slice(0, size) for size in shape))]
 
 
 def build(config: Mapping[str, Any]) -> VTN:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from regtool.losses.correlation import global_ncc
 from regtool.losses.dice import one_hot, soft_dice, soft_dice_maps
+from regtool.losses.fields import field_distance
 from regtool.losses.jacobian_penalty import fold_penalty, volume_penalty
 from regtool.losses.kl import velocity_kl
 from regtool.losses.landmarks import landmark_distance, landmark_distances
@@ -17,6 +18,7 @@ from regtool.losses.ssim import ssim_loss, ssim_map
 __all__ = [
     "bending_energy",
     "diffusion",
+    "field_distance",
     "fold_penalty",
     "global_ncc",
     "landmark_distance",

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from regtool.nn.attention import ATTENTION, FullAttention, LinearAttention, linear_attention
-from regtool.nn.convolution import convolution, double, narrow_convolution
+from regtool.nn.convolution import convolution, double, narrow_convolution, quick_convolution
 from regtool.nn.inflate import inflate
-from regtool.nn.padding import pad_to_multiple
+from regtool.nn.padding import cropped, pad_to_multiple
 from regtool.nn.residual import Layer, ResidualBlock, TimeEmbedding, orthogonal
 from regtool.nn.score import Scored, ScoreNetwork
 from regtool.nn.swin import PatchMerging, SwinBlock, SwinEncoder, WindowAttention
@@ -32,6 +32,7 @@ __all__ = [
     "TimeEmbedding",
     "WindowAttention",
     "convolution",
+    "cropped",
     "double",
     "inflate",
     "linear_attention",
@@ -41,6 +42,7 @@ __all__ = [
     "pad_to_multiple",
     "pad_to_windows",
     "partition",
+    "quick_convolution",
     "relative_index",
     "roll",
     "shift_mask",

@@ -6,6 +6,7 @@ Displacements are (B, ndim, *S) in voxels of their grid, component i along tenso
 
 from __future__ import annotations
 
+from regtool.spatial.cascade import cascade
 from regtool.spatial.compose import affine_to_displacement, apply_affine, compose, compose_affine
 from regtool.spatial.integrate import integrate
 from regtool.spatial.invert import invert
@@ -18,6 +19,7 @@ from regtool.spatial.warp import identity, sample, warp, warp_labels
 __all__ = [
     "affine_to_displacement",
     "apply_affine",
+    "cascade",
     "compose",
     "compose_affine",
     "cosine_transform",

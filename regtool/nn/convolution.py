@@ -6,11 +6,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from regtool.nn.precision import wrong_in_bfloat16
+
 _WIDE = 16
 _LEAST = 20480
+"""B C D H above which torch leaves the slow path in float32 with one thread."""
 
 
-def convolution(ndim: int, inputs: int, outputs: int, size: int = 3, stride: int = 1) -> nn.Module:
+def convolution(
+    ndim: int, inputs: int, outputs: int, size: int = 3, stride: int = 1
+) -> nn.Conv2d | nn.Conv3d:
     """A convolution that keeps the size at stride 1 and halves even sizes at stride 2."""
     layer = nn.Conv3d if ndim == 3 else nn.Conv2d
     return layer(inputs, outputs, size, stride=stride, padding=size // 2)
@@ -33,6 +38,38 @@ def narrow_convolution(layer: nn.Module, x: Tensor) -> Tensor:
     x = torch.cat([x, x.new_zeros(x.shape[0], missing, *x.shape[2:])], 1)
     weight = functional.pad(layer.weight, (0, 0, 0, 0, 0, 0, 0, missing))
     return _conv3d(x, weight, layer)
+
+
+def quick_convolution(layer: nn.Conv3d, x: Tensor, padding: int | tuple[int, int, int]) -> Tensor:
+    """``layer`` with another padding, at stride 1, with two precautions on the CPU (torch 2.13).
+
+    Few channels, or few voxels with one thread, make it take a path several times slower, from
+    which channels of zeros lead away. An axis of two voxels leaves bfloat16, whose gradient is
+    wrong there (``regtool.nn.precision``).
+    """
+    weight = layer.weight
+    if x.device.type != "cpu":
+        return functional.conv3d(x, weight, layer.bias, padding=padding)
+    if wrong_in_bfloat16(x):
+        with torch.autocast("cpu", enabled=False):
+            return functional.conv3d(x.float(), weight, layer.bias, padding=padding)
+    missing = _company(x)
+    if missing > 0:
+        x = torch.cat([x, x.new_zeros(x.shape[0], missing, *x.shape[2:])], 1)
+        weight = functional.pad(weight, (0, 0, 0, 0, 0, 0, 0, missing))
+    return functional.conv3d(x, weight, layer.bias, padding=padding)
+
+
+def _company(x: Tensor) -> int:
+    """Channels of zeros that make a convolution of ``x`` faster, by torch's own rule."""
+    batch, channels, depth, high = x.shape[:4]
+    if channels == 1:
+        return 0
+    wanted = _WIDE
+    if torch.get_num_threads() == 1 and not torch.is_autocast_enabled("cpu"):
+        enough = _LEAST // (batch * depth * high) + 1
+        wanted = max(wanted, enough if enough <= max(3 * channels, 2 * _WIDE) else 0)
+    return max(wanted - channels, 0)
 
 
 def hasten_convolutions(module: nn.Module) -> None:

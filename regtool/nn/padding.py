@@ -25,5 +25,9 @@ def pad_to_multiple(
         return x, lambda tensor: tensor
     pads = [value for amount in reversed(missing) for value in (0, amount)]
     padded = torch.nn.functional.pad(x, pads, mode="replicate")
-    window = (slice(None), slice(None), *(slice(0, size) for size in sizes))
-    return padded, lambda tensor: tensor[window]
+    return padded, lambda tensor: cropped(tensor, sizes)
+
+
+def cropped(x: Tensor, shape: Sequence[int]) -> Tensor:
+    """``x`` (B, C, *S) cut back to ``shape`` at its far edges."""
+    return x[(slice(None), slice(None), *(slice(0, size) for size in shape))]

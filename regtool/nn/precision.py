@@ -22,10 +22,15 @@ def protect_convolutions(module: nn.Module) -> None:
             layer.forward = _guarded(layer.forward)  # type: ignore[method-assign, assignment]
 
 
+def wrong_in_bfloat16(x: Tensor) -> bool:
+    """Whether a 3-D convolution of ``x`` (B, C, *S) has a wrong gradient in bfloat16."""
+    return x.device.type == "cpu" and 2 in x.shape[2:]
+
+
 def _guarded(forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
     @functools.wraps(forward)
     def guarded(x: Tensor) -> Tensor:
-        if x.device.type == "cpu" and 2 in x.shape[2:]:
+        if wrong_in_bfloat16(x):
             with torch.autocast("cpu", enabled=False):
                 return forward(x.float())
         return forward(x)

@@ -8,13 +8,11 @@ from torch import Tensor
 
 from regtool.engine.optimisation.run import optimise
 from regtool.engine.optimisation.settings import LENGTHS, Optimisation
+from regtool.losses.fields import field_distance
 from regtool.plugins.exchange import Context, Pair, Sample
 
 TEACHER = Optimisation(iterations=(60, 60, 15), tolerance=0.03)
 """Instance optimisation as it is cheap enough for every batch; its lengths are ``LENGTHS``."""
-
-_NEAR = 0.01
-"""Squared distance (voxels) below which the teacher's pull fades."""
 
 
 def taught(pair: Pair, context: Context) -> Tensor:
@@ -29,5 +27,4 @@ def taught(pair: Pair, context: Context) -> Tensor:
 
 def teacher_distance(displacement: Tensor, pair: Pair, context: Context) -> Tensor:
     """Mean distance (voxels) of ``displacement`` (B, ndim, *S) from the teacher's, a scalar."""
-    apart = (displacement.float() - taught(pair, context)).square().sum(1)
-    return apart.add(_NEAR).sqrt().mean()
+    return field_distance(displacement, taught(pair, context))
