@@ -152,12 +152,9 @@ class Level(nn.Module):
         with torch.autocast(moving.device.type, enabled=False):
             return warp(moving, above).to(moving.dtype)
 
-    def seen(self, fixed: Tensor, moving: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The maps A_l that the head reads, and the regional map."""
-        return self._seen(fixed, moving)[:2]
-
     def _seen(self, fixed: Tensor, moving: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """These, and the displacement that matching adds to the head's."""
+        """The maps A_l that the head reads, the regional map, and what matching adds to the head's
+        displacement."""
         parts, way = [], None
         if self.attention is not None:
             parts.append(self.attention(fixed, moving))

@@ -14,7 +14,7 @@ import json
 import re
 from pathlib import Path
 
-from regtool.data.cases import SPLITS, Case, PairCase, Split, assign_splits
+from regtool.data.cases import SPLITS, Case, PairCase, Split, assign_splits, first_file
 from regtool.errors import InputError
 from regtool.paths import expanded
 
@@ -96,22 +96,22 @@ def _index_splits(index: Path, folders: list[Path]) -> dict[str, Split]:
 
 
 def _phase(folder: Path, phase: str) -> Case:
-    named = _existing(folder, f"{folder.name}_{phase}")
+    named = first_file(folder, f"{folder.name}_{phase}", SUFFIXES)
     if named is not None:
-        return Case(named, _existing(folder, f"{folder.name}_{phase}_gt"), modality="mr")
+        return Case(named, first_file(folder, f"{folder.name}_{phase}_gt", SUFFIXES), modality="mr")
     frame = _frame_number(folder, phase)
     for digits in (f"{frame:02d}", f"{frame:03d}", str(frame)):
-        image = _existing(folder, f"{folder.name}_frame{digits}")
-        labels = _existing(folder, f"{folder.name}_frame{digits}_gt")
+        image = first_file(folder, f"{folder.name}_frame{digits}", SUFFIXES)
+        labels = first_file(folder, f"{folder.name}_frame{digits}_gt", SUFFIXES)
         if image is not None:
             return Case(image, labels, modality="mr")
-    cine = _existing(folder, f"{folder.name}_4d")
+    cine = first_file(folder, f"{folder.name}_4d", SUFFIXES)
     if cine is None:
         raise InputError(
             f"{folder}: {phase} is missing: neither {folder.name}_{phase}.nii.gz, "
             f"{folder.name}_frame{frame:02d}.nii.gz nor {folder.name}_4d.nii.gz"
         )
-    labels = _existing(folder, f"{folder.name}_frame{frame:02d}_gt")
+    labels = first_file(folder, f"{folder.name}_frame{frame:02d}_gt", SUFFIXES)
     return Case(cine, labels, modality="mr", frame=frame - 1)
 
 
@@ -127,11 +127,3 @@ def _frame_number(folder: Path, phase: str) -> int:
     if match is None or int(match[1]) < 1:
         raise InputError(f"{info}: no line '{phase}: N' with a frame number from 1")
     return int(match[1])
-
-
-def _existing(folder: Path, stem: str) -> Path | None:
-    for suffix in SUFFIXES:
-        path = folder / (stem + suffix)
-        if path.is_file():
-            return path
-    return None

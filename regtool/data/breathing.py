@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import atexit
-import csv
 import logging
 import shutil
 import tempfile
@@ -82,30 +81,6 @@ def read_breathing(spec: str) -> list[PairCase]:
         )
         pairs.append(PairCase(name, fixed, moving, splits[name], name, paths[TRUTH]))
     return pairs
-
-
-def export_breathing(spec: str, folder: Path, overwrite: bool = False) -> Path:
-    """Write the pairs of ``spec`` to a folder, with the true fields; the path of ``pairs.csv``.
-
-    The table is what ``register --pairs`` takes; its column ``truth`` names the displacement field.
-    Raises as ``read_breathing``, and OutputError.
-    """
-    source, settings = parse(spec)
-    splits = _splits(source, settings)
-    rows = []
-    for name, phantom in generate(source, settings):
-        paths = part_paths(folder, ALL, f"{name}_")
-        write_breathing(phantom, paths, settings.landmarks, overwrite)
-        rows.append(
-            {part: path.name for part, path in paths.items()}
-            | {"name": name, "split": splits[name]}
-        )
-    table = folder / "pairs.csv"
-    with table.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    return table
 
 
 def generate(source: str, settings: Settings) -> Iterator[tuple[str, Phantom]]:

@@ -17,20 +17,19 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import parse_qsl
 
-from regtool.data.cases import Case, PairCase, Split, assign_splits
-from regtool.errors import InputError, UsageError
-from regtool.paths import expanded
+from regtool.data.cases import Case, PairCase, Split, assign_splits, first_file
+from regtool.data.settings import Setting, parse_spec
+from regtool.errors import InputError
 
 FOLDER = re.compile(r"patient\d+$")
 SUFFIXES = (".nii.gz", ".nii", ".mhd", ".mha")
 VIEWS = ("2CH", "4CH")
 QUALITIES = ("poor", "medium", "good")
-SETTINGS: dict[str, tuple[str, ...]] = {
-    "view": ("2CH", "4CH", "both"),
-    "quality": QUALITIES,
-    "split": ("official", "paper"),
+SETTINGS = {
+    "view": Setting("both", ("2CH", "4CH", "both")),
+    "quality": Setting("poor", QUALITIES),
+    "split": Setting("official", ("official", "paper")),
 }
 """Settings of ``camus:FOLDER?…``; the default is both views, any quality, the official split."""
 LISTS: dict[str, Split] = {
@@ -60,13 +59,11 @@ def read_camus(spec: str | Path) -> list[PairCase]:
     the others, chosen by name, is ``val``) or ``paper`` (400, 20 and the other patients by name).
     Raises UsageError for an unknown setting, InputError for missing or malformed files.
     """
-    place, _, query = str(spec).partition("?")
-    settings = _settings(place, query)
-    root = expanded(place)
+    root, settings = parse_spec("camus", spec, SETTINGS)
     patients = _patients(root)
     splits = _paper(patients) if settings["split"] == "paper" else _official(root, patients)
-    views = VIEWS if settings["view"] == "both" else (settings["view"],)
-    lowest = QUALITIES.index(settings["quality"])
+    views = VIEWS if settings["view"] == "both" else (str(settings["view"]),)
+    lowest = QUALITIES.index(str(settings["quality"]))
     return [
         PairCase(
             f"{patient.name}_{view}",
@@ -79,21 +76,6 @@ def read_camus(spec: str | Path) -> list[PairCase]:
         for view in views
         if lowest == 0 or _quality(patient.folder / f"Info_{view}.cfg") >= lowest
     ]
-
-
-def _settings(place: str, query: str) -> dict[str, str]:
-    settings = {"view": "both", "quality": "poor", "split": "official"}
-    for key, value in parse_qsl(query, keep_blank_values=True):
-        allowed = SETTINGS.get(key)
-        if allowed is None:
-            raise UsageError(
-                f"--data camus:{place}: unknown setting {key!r}; use {', '.join(SETTINGS)}"
-            )
-        found = {name.lower(): name for name in allowed}.get(value.lower())
-        if found is None:
-            raise UsageError(f"--data camus:{place}: {key}={value}: use {', '.join(allowed)}")
-        settings[key] = found
-    return settings
 
 
 def _patients(root: Path) -> list[_Patient]:
@@ -160,22 +142,14 @@ def _listed(lists: Mapping[Path, Split], patients: list[_Patient]) -> dict[str, 
 
 def _phase(patient: _Patient, view: str, phase: str) -> Case:
     stem = f"{patient.folder.name}_{view}_{phase}"
-    image = _existing(patient.folder, stem)
+    image = first_file(patient.folder, stem, SUFFIXES)
     if image is None:
         other = next(v for v in VIEWS if v != view)
         raise InputError(
             f"{patient.folder}: {stem}.nii.gz (or .mhd) is missing; "
             f"?view={other} reads the other view alone"
         )
-    return Case(image, _existing(patient.folder, f"{stem}_gt"), modality="us")
-
-
-def _existing(folder: Path, stem: str) -> Path | None:
-    for suffix in SUFFIXES:
-        path = folder / (stem + suffix)
-        if path.is_file():
-            return path
-    return None
+    return Case(image, first_file(patient.folder, f"{stem}_gt", SUFFIXES), modality="us")
 
 
 def _quality(info: Path) -> int:

@@ -96,3 +96,9 @@ def is_file_name(name: str) -> bool:
 def only(pairs: Iterable[PairCase], split: Split) -> list[PairCase]:
     """The pairs of one split, in their order."""
     return [p for p in pairs if p.split == split]
+
+
+def first_file(folder: Path, stem: str, suffixes: Iterable[str]) -> Path | None:
+    """The file of a folder that is ``stem`` with the first of ``suffixes`` there is, or None."""
+    found = (folder / (stem + suffix) for suffix in suffixes)
+    return next((path for path in found if path.is_file()), None)

@@ -18,7 +18,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from regtool.data.cases import Case, PairCase, Split, assign_splits
+from regtool.data.cases import Case, PairCase, Split, assign_splits, first_file
 from regtool.data.learn2reg import find_listing, read_learn2reg
 from regtool.data.settings import SPLIT, Setting, chosen, parse_spec
 from regtool.data.unpaired import COUNT, SEED, VAL_COUNT, Scan, across, among
@@ -80,9 +80,9 @@ def _scans(root: Path, labels: str) -> list[Scan]:
     found: list[tuple[str, Case]] = []
     for folder in sorted(f for f in root.iterdir() if f.is_dir()):
         for stem, maps in FILES.items():
-            image = _existing(folder, stem)
+            image = first_file(folder, stem, SUFFIXES)
             if image is not None:
-                own = None if labels == "none" else _existing(folder, maps[labels])
+                own = None if labels == "none" else first_file(folder, maps[labels], SUFFIXES)
                 found.append((folder.name, Case(image, own, modality="mr")))
                 break
     if len(found) < 2:
@@ -99,11 +99,3 @@ def _splits(people: set[str]) -> dict[str, Split]:
     if people.isdisjoint(HELD_OUT):
         return assign_splits(people)
     return {person: "val" if person in HELD_OUT else "train" for person in people}
-
-
-def _existing(folder: Path, stem: str) -> Path | None:
-    for suffix in SUFFIXES:
-        path = folder / (stem + suffix)
-        if path.is_file():
-            return path
-    return None

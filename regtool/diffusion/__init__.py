@@ -1,1 +1,1 @@
-"""Noise schedules and the steps between them, thin over diffusers."""
+"""Noise schedules, the steps between their levels, and sampling that can be watched and steered."""

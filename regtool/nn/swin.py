@@ -1,7 +1,7 @@
 """Swin blocks with self or cross attention in windows, and the hierarchical Swin encoder.
 
-Source: Liu et al., "Swin Transformer", ICCV 2021. TransMorph, TransMatch, DiffuseReg and LDM-Morph
-are built from these blocks. Maps are channels last, (B, *S, C), in 2-D or 3-D.
+Source: Liu et al., "Swin Transformer", ICCV 2021. DiffuseReg and LDM-Morph are built from these
+blocks. Maps are channels last, (B, *S, C), in 2-D or 3-D.
 """
 
 from __future__ import annotations

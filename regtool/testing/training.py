@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from regtool.engine.training.optimisers import freeze, has_prefix, train_mode
 from regtool.nn.convolution import hasten_convolutions
 from regtool.plugins import discovery
 from regtool.plugins.exchange import Pair
@@ -88,13 +89,8 @@ def start(stage: Stage, config: Mapping[str, Any], upstream: Mapping[str, nn.Mod
 
 def train(stage: Stage, module: nn.Module) -> None:
     """Put a module into training mode, with the stage's frozen parts out of it."""
-    module.train()
-    for name, part in module.named_modules():
-        if name and any(f"{name}.".startswith(_dotted(prefix)) for prefix in stage.freezes):
-            part.eval()
-    for name, parameter in module.named_parameters():
-        if name.startswith(stage.freezes):
-            parameter.requires_grad_(False)
+    train_mode(module, stage.freezes)
+    freeze(module, stage.freezes)
 
 
 def owned(module: nn.Module, optimiser: Optimiser) -> list[nn.Parameter]:
@@ -103,7 +99,7 @@ def owned(module: nn.Module, optimiser: Optimiser) -> list[nn.Parameter]:
         parameter
         for name, parameter in module.named_parameters()
         if parameter.requires_grad
-        and (not optimiser.parameters or name.startswith(optimiser.parameters))
+        and (not optimiser.parameters or has_prefix(name, optimiser.parameters))
     ]
 
 
@@ -166,7 +162,3 @@ def _check_step(stage: Stage, module: nn.Module, optimiser: Optimiser, pair: Pai
     assert gradients, f"{what}: the loss reaches none of its parameters"
     assert all(torch.isfinite(g).all() for g in gradients), f"{what}: a gradient is not finite"
     assert any(g.abs().max() > 0 for g in gradients), f"{what}: every gradient is zero"
-
-
-def _dotted(prefix: str) -> str:
-    return prefix if prefix.endswith(".") else f"{prefix}."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,7 +14,6 @@ from scipy import ndimage
 
 from regtool.data.breathing import (
     TRAINING,
-    export_breathing,
     make_breathing,
     parse,
     read_breathing,
@@ -29,7 +27,7 @@ from regtool.data.phantoms.lung_motion import FAMILIES
 from regtool.data.readers import open_data
 from regtool.engine.evaluate.pair import evaluate_record
 from regtool.engine.evaluate.settings import Settings
-from regtool.errors import InputError, OutputError, UsageError
+from regtool.errors import InputError, UsageError
 from regtool.imaging.nifti_write import write_image
 from regtool.imaging.points import read_points
 from regtool.imaging.reading import read_image
@@ -323,21 +321,6 @@ def test_families_for_tests_cannot_be_marked_for_training() -> None:
 def test_reader_refuses(spec: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         read_breathing(spec)
-
-
-def test_export_writes_a_table_that_other_commands_read(tmp_path: Path) -> None:
-    spec = "phantom?n=2&family=general&spacing=16&landmarks=12"
-    table = export_breathing(spec, tmp_path / "new")
-    pairs = open_data(str(table))
-    assert [p.split for p in pairs] == ["test", "test"]
-    assert pairs[0].fixed.points == tmp_path / "new" / f"{pairs[0].name}_fixed_points.csv"
-    assert (tmp_path / "new" / f"{pairs[0].name}_truth_1Warp.nii.gz").is_file()
-    again = {p.name: p for p in open_data(f"breathing:{spec}")}
-    for pair in pairs:
-        assert np.array_equal(values(pair.moving.image), values(again[pair.name].moving.image))
-    with pytest.raises(OutputError, match="exists already"):
-        export_breathing(spec, tmp_path / "new")
-    shutil.rmtree(tmp_path / "new")
 
 
 def test_distinctive_places_are_found_and_kept_apart() -> None:

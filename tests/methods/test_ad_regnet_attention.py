@@ -217,7 +217,7 @@ def test_matching_is_added_to_the_heads_answer():
     level = aided(correlate=1, regional=False).level(0)
     f, m = torch.randn(2, 1, 4, 5, 6, 7, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        maps, _ = level.seen(f, m)
+        maps = level._seen(f, m)[0]
         head = functional.conv3d(maps, level.head.weight, level.head.bias, padding=1)
         update = level(f, m).update - head
         _, way = level.matching(f, m)
