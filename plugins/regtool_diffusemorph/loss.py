@@ -23,6 +23,7 @@ from regtool.api.train import (
     roughness,
     second_look,
     warp,
+    whole_way,
 )
 from regtool_diffusemorph.images import prepared
 from regtool_diffusemorph.model import SCHEDULE, DiffuseMorph
@@ -70,11 +71,11 @@ class JointLoss:
     def __call__(self, module: nn.Module, pair: Pair, context: Context) -> StepOutput:
         """The terms for one batch of images (B, 1, *S) in [0, 1]."""
         assert isinstance(module, DiffuseMorph)
-        random = context.generator
+        random, before = context.generator, None
         if chance(random, self.second_look):
             with torch.no_grad():
-                _, u = module.looks(pair.moving.image, pair.fixed.image, 1)
-                pair = second_look(pair, u)
+                _, before = module.looks(pair.moving.image, pair.fixed.image, 1)
+                pair = second_look(pair, before)
         (m, f), crop = prepared(pair.moving.image, pair.fixed.image)
         drawn = self.draw(f, random)
         found = module.noise(m, f, drawn.state(SCHEDULE, f), drawn.t)
@@ -91,7 +92,7 @@ class JointLoss:
             terms["teacher"] = self.weight * self.teacher * apart
         if self.still > 0:
             terms["still"] = self.still * _from_no_noise(module, m, random)
-        return StepOutput(terms, Prediction(displacement=crop(u)))
+        return StepOutput(terms, Prediction(displacement=whole_way(before, crop(u))))
 
     def draw(self, fixed: Tensor, generator: torch.Generator) -> Draw:
         """Steps and noise for a batch like ``fixed`` (B, 1, *S)."""

@@ -22,6 +22,7 @@ from regtool.api.train import (
     roughness,
     second_look,
     warp,
+    whole_way,
 )
 from regtool_fsdiffreg.model import SCHEDULE, FSDiffReg, score_weight
 
@@ -71,11 +72,11 @@ class GuidedLoss:
     def __call__(self, module: nn.Module, pair: Pair, context: Context) -> StepOutput:
         """The terms for one batch of images (B, 1, *S) in [0, 1]."""
         assert isinstance(module, FSDiffReg)
-        random = context.generator
+        random, before = context.generator, None
         if chance(random, self.second_look):
             with torch.no_grad():
-                first = module.look(pair.moving.image, pair.fixed.image)
-                pair = second_look(pair, first.displacement)
+                before = module.look(pair.moving.image, pair.fixed.image).displacement
+                pair = second_look(pair, before)
         fixed, moving = pair.fixed.image, pair.moving.image
         image = module.prepared(fixed)
         drawn = draw(SCHEDULE, image, random, self.clean)
@@ -90,7 +91,7 @@ class GuidedLoss:
         }
         if self.teacher > 0:
             terms["teacher"] = self.teacher * teacher_distance(u, pair, context)
-        return StepOutput(terms, Prediction(displacement=u))
+        return StepOutput(terms, Prediction(displacement=whole_way(before, u)))
 
     def weight(self, noise: Tensor, drawn: Draw) -> Tensor:
         """What each voxel's similarity counts, (B, 1, *S), for predicted noise of that form."""

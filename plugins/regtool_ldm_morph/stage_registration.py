@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from regtool.api.refine import teacher_distance
-from regtool.api.train import Context, Pair, Prediction, StepOutput, chance, second_look
+from regtool.api.train import Context, Pair, Prediction, StepOutput, chance, second_look, whole_way
 from regtool_ldm_morph.earlier_run import (
     check_earlier_run,
     finished_stages,
@@ -98,11 +98,12 @@ class RegistrationStage:
         displacement or velocity keeps the network's short of the images.
         """
         assert isinstance(module, RegistrationTraining)
-        draw = context.generator
+        draw, before = context.generator, None
         if chance(draw, self.second_look):
             with torch.no_grad():
                 first = module.registrar.register(pair.moving.image, pair.fixed.image, draw)
-                pair = second_look(pair, first.displacement.float())
+                before = first.displacement.float()
+                pair = second_look(pair, before)
         found = module.registrar.register(pair.moving.image, pair.fixed.image, draw)
         fixed_latent = None
         if found.latents is not None and pair.fixed.original is None:
@@ -112,4 +113,4 @@ class RegistrationStage:
         terms = self.loss.terms(u, *compared, module.latent_encoder, fixed_latent, field)
         if self.teacher > 0:
             terms["teacher"] = self.teacher * teacher_distance(u, pair, context)
-        return StepOutput(terms, Prediction(displacement=u))
+        return StepOutput(terms, Prediction(displacement=whole_way(before, u)))

@@ -15,7 +15,7 @@ from regtool.api.spatial import integrate, warp
 from regtool.plugins.exchange import Context, Pair, Prediction, Sample
 from regtool.plugins.slices_first import registration_stages
 from regtool.plugins.training import Optimiser, Schedule, Stage, StepOutput
-from regtool.plugins.training_aids import UNITS, chance, choice, roughness, second_look
+from regtool.plugins.training_aids import UNITS, chance, choice, roughness, second_look, whole_way
 
 __all__ = [
     "UNITS",
@@ -41,4 +41,5 @@ __all__ = [
     "soft_dice",
     "velocity_kl",
     "warp",
+    "whole_way",
 ]

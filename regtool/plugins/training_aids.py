@@ -11,6 +11,7 @@ from torch import Tensor
 from regtool.errors import UsageError
 from regtool.losses.smoothness import diffusion
 from regtool.plugins.exchange import Pair, Sample
+from regtool.spatial.compose import compose
 from regtool.spatial.warp import Padding, warp
 
 Word = TypeVar("Word", bound=str)
@@ -58,6 +59,15 @@ def second_look(pair: Pair, displacement: Tensor, padding: Padding = "zeros") ->
     ]
     assert images[0] is not None
     return Pair(pair.fixed, Sample(images[0], moving.spacing, original=images[1]))
+
+
+def whole_way(before: Tensor | None, displacement: Tensor) -> Tensor:
+    """The displacement of the pair as it was given, after a second look.
+
+    ``before`` is what the first look found, or None where there was none, and ``displacement``
+    what it left to find, (B, ndim, *S) in voxels. Labels and landmarks belong to the given pair.
+    """
+    return displacement if before is None else compose(before, displacement.float())
 
 
 def roughness(field: Tensor, pair: Pair, units: str) -> Tensor:
