@@ -29,7 +29,7 @@ from regtool.imaging.leftovers import flush, is_left_over, make_temporary, note,
 from regtool.imaging.nifti_write import check_suffix, write_image
 from regtool.imaging.transforms import write_affine, write_composite, write_field
 from regtool.imaging.volume import Kind, Volume
-from regtool.paths import expanded, holds_bytes, is_dir
+from regtool.paths import expanded, holds_bytes, is_dir, resolved
 from regtool.plain import plain
 from regtool.spatial.grid import Grid
 
@@ -49,8 +49,8 @@ class Outputs:
     ``optional`` names may be left by an earlier run with the same prefix: when overwriting, those
     not written anew are removed, so that old and new results never mix.
 
-    Raises UsageError for a prefix that is a file name or an output that is an input, OutputError
-    when an output exists (without ``overwrite``) or cannot be written.
+    Raises UsageError for a prefix that is a file name or an output that is an input or another
+    output, OutputError when an output exists (without ``overwrite``) or cannot be written.
     """
 
     def __init__(
@@ -65,20 +65,20 @@ class Outputs:
     ) -> None:
         self._prefix = "" if isinstance(target, Mapping) else checked_prefix(target)
         self._paths: dict[str, Path] = {}
-        if isinstance(target, Mapping):
-            self._paths = {name: expanded(path) for name, path in target.items()}
+        self._places: dict[tuple[Path, str], str] = {}
         self._inputs = [expanded(p) for p in inputs]
         self._optional = tuple(optional)
         self._overwrite = overwrite
         self._record_name = record
         self._written: dict[str, Path] = {}
-        self._folders: dict[Path, Path] = {}
+        self._folders: dict[Path, Path] = {}  # by the folder without links
         self._made: list[Path] = []
         self._old_handler: Any = None
+        if isinstance(target, Mapping):
+            for name, path in target.items():
+                self._add(name, expanded(path))
         for name in (*names, *(() if isinstance(target, Mapping) else (record,))):
-            self._paths[name] = Path(self._prefix + name)
-        for path in self._paths.values():
-            self._check(path)
+            self._add(name, Path(self._prefix + name))
 
     @property
     def paths(self) -> dict[str, Path]:
@@ -117,8 +117,7 @@ class Outputs:
         final = self._paths.get(name)
         if final is None:
             final = Path(self._prefix + name)
-            self._check(final)
-            self._paths[name] = final
+            self._add(name, final)
         temporary = self._folder(final.parent) / final.name
         self._written[name] = temporary
         return temporary
@@ -180,6 +179,14 @@ class Outputs:
         with output_errors(self._paths[name]):
             writer(temporary)
 
+    def _add(self, name: str, path: Path) -> None:
+        """Take in an output that can be written and is not another one under a second spelling."""
+        self._check(path)
+        place = resolved(path.parent), path.name
+        if self._places.setdefault(place, name) != name:
+            raise UsageError(f"{path}: is wanted for two outputs; choose another name for one")
+        self._paths[name] = path
+
     def _check(self, path: Path) -> None:
         for given in self._inputs:
             if same_file(path, given):
@@ -196,6 +203,7 @@ class Outputs:
 
     def _folder(self, folder: Path) -> Path:
         """The hidden temporary folder inside ``folder``, made on first use."""
+        folder = resolved(folder)
         if folder not in self._folders:
             with output_errors(folder):
                 missing = [p for p in (folder, *folder.parents) if not p.exists()]
@@ -214,10 +222,22 @@ class Outputs:
             with output_errors(temporary):
                 note(temporary, inside)
         with contextlib.ExitStack() as held:
-            for folder in sorted(self._folders):  # one order, or two processes wait for each other
+            for folder in self._in_order():
                 with output_errors(folder):
                     held.enter_context(turn(folder))
             self._place(order)
+
+    def _in_order(self) -> list[Path]:
+        """Every folder once, in one order everywhere, or two processes wait for each other.
+
+        A second path to a folder that no link explains (a mount) would wait for the first.
+        """
+        found = {}
+        for folder in self._folders:
+            with output_errors(folder):
+                status = folder.stat()
+            found[status.st_dev, status.st_ino] = folder
+        return [found[number] for number in sorted(found)]
 
     def _place(self, order: Sequence[str]) -> None:
         for name in order:  # another process may have been here meanwhile
@@ -244,7 +264,8 @@ class Outputs:
             return
         old = [self._paths[self._record_name]] if self._record_name in self._paths else []
         if self._prefix:
-            old += [Path(self._prefix + n) for n in self._optional if n not in self._written]
+            left = [Path(self._prefix + n) for n in self._optional if n not in self._written]
+            old += [p for p in left if not any(same_file(p, given) for given in self._inputs)]
         for path in old:
             with output_errors(path):
                 path.unlink(missing_ok=True)

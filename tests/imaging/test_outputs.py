@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -127,6 +128,52 @@ def test_overwriting_removes_optional_files_of_the_run_before(tmp_path: Path) ->
     with Outputs(tmp_path / "a_", NAMES, optional=optional, overwrite=True) as out:
         write_all(out)
     assert names(tmp_path) == {*ALL, "a_other.nii.gz"}
+
+
+def test_an_optional_name_that_is_an_input_stays(tmp_path: Path) -> None:
+    (tmp_path / "a_1InverseWarp.nii.gz").write_text("read")
+    (tmp_path / "link.nii.gz").symlink_to("a_1InverseWarp.nii.gz")
+    optional = ("1InverseWarp.nii.gz",)
+    for given in ("a_1InverseWarp.nii.gz", "link.nii.gz"):
+        with Outputs(
+            tmp_path / "a_", NAMES, inputs=[tmp_path / given], optional=optional, overwrite=True
+        ) as out:
+            write_all(out)
+        assert (tmp_path / "a_1InverseWarp.nii.gz").read_text() == "read"
+
+
+@pytest.fixture
+def patience() -> Iterator[None]:
+    """Fail a test that waits for ever."""
+
+    def late(*_: object) -> None:
+        raise AssertionError("still waiting after 20 seconds")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(20)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.usefixtures("patience")
+def test_one_folder_under_two_spellings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second lock on a folder would wait for the first one for ever."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    with Outputs({"a": "real/a", "b": tmp_path / "real" / "b", "c": "link/c"}) as out:
+        for name in "abc":
+            out.text(name, name)
+    assert names(tmp_path / "real") == {"a", "b", "c"}
+
+
+def test_two_outputs_that_are_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for other in (tmp_path / "out" / "a.csv", "./out/a.csv", "out/../out/a.csv"):
+        with pytest.raises(UsageError, match=r"a\.csv: .*two outputs"):
+            Outputs({"table": "out/a.csv", "plot": other})
+    assert names(tmp_path) == set()
 
 
 @pytest.mark.parametrize("name", ["t1.nii.gz", "t1.nii", "T1.NII.GZ", "x.mat"])
