@@ -74,22 +74,29 @@ class Request:
 
     def asked(self) -> dict[str, Any]:
         """What decides the result, as JSON: files by their absolute path, arrays left out."""
-        pairs = (
-            self.settings.items()
-            if isinstance(self.settings, Mapping)
-            else map(split_setting, self.settings)
-        )
         return {
             **{name: _absolute(getattr(self, name)) for name in sorted(FILES)},
             **{name: getattr(self, name) for name in _PLAIN},
             "initial": self.initial if self.initial in _NO_FILES else _absolute(self.initial),
-            "settings": {str(key): str(value) for key, value in pairs},
+            "settings": {key: str(value) for key, value in self._settings().items()},
         }
 
     def paths(self) -> list[Path]:
-        """The input files, for the check that none of them is an output."""
-        named = (getattr(self, f.name) for f in fields(self) if f.name in FILES)
+        """The input files, for the check that none of them is an output.
+
+        Transforms to begin with are among them where they are files. The state that a sampling
+        goes on from is not: the result may take its place.
+        """
+        named = [getattr(self, f.name) for f in fields(self) if f.name in FILES]
+        more = None if self.initial in _NO_FILES else self.initial, self._settings().get("warm")
+        named += [v for v in more if isinstance(v, str | Path) and exists(expanded(v))]
         return [expanded(v) for v in named if isinstance(v, str | Path)]
+
+    def _settings(self) -> dict[str, Any]:
+        """The method's options by name."""
+        given = self.settings
+        pairs = given.items() if isinstance(given, Mapping) else map(split_setting, given)
+        return {str(key): value for key, value in pairs}
 
 
 FILES = {

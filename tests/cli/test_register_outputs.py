@@ -10,8 +10,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from cli_cases import QUICK, Case, Program
+from cli_cases import QUICK, Case, Program, one_line
 from registration_cases import bend, make_grid, moved, points_of, read_array, write_pair
+
+from regtool.engine.request import Request
+from regtool.imaging.transforms import write_affine
 
 ALWAYS = {"Warped.nii.gz", "1Warp.nii.gz", "0GenericAffine.mat", "regtool.json"}
 ASKED = {"1InverseWarp.nii.gz", "InverseWarped.nii.gz", "WarpedLabels.nii.gz", "Composite.h5"}
@@ -179,6 +182,39 @@ def test_extras_of_an_earlier_run_go(
     regtool(*args, "--overwrite").ok()
     assert not (tmp_path / "out_Code.nii.gz").exists()
     assert (tmp_path / "out_Mine.nii.gz").exists()
+
+
+def test_the_file_of_initial_is_an_input(
+    tiny: dict[str, Path], regtool: Program, tmp_path: Path
+) -> None:
+    args = ("register", *QUICK, tiny["fixed"], tiny["moving"], "-o", "out_", "--initial")
+    write_affine(tmp_path / "out_0GenericAffine.mat", np.eye(3))
+    before = (tmp_path / "out_0GenericAffine.mat").read_bytes()
+    done = regtool(*args, "out_0GenericAffine.mat", "--overwrite")
+    assert done.code == 2
+    one_line(done.err)
+    assert "out_0GenericAffine.mat: is an input" in done.err
+    assert (tmp_path / "out_0GenericAffine.mat").read_bytes() == before
+
+
+def test_what_a_request_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    request = Request("a.nii", Path("b.nii"), initial="c.mat", settings=["warm=d.nii", "resume=e"])
+    assert request.paths() == [Path("a.nii"), Path("b.nii")]
+    for name in ("c.mat", "d.nii", "e"):
+        (tmp_path / name).touch()
+    assert request.paths() == [Path("a.nii"), Path("b.nii"), Path("c.mat"), Path("d.nii")]
+    assert Request("a.nii", "b.nii", initial="com").paths() == [Path("a.nii"), Path("b.nii")]
+
+
+def test_labels_under_an_optional_name_are_not_removed(
+    tiny: dict[str, Path], regtool: Program, tmp_path: Path
+) -> None:
+    labels = tiny["fixed_labels"].rename(tmp_path / "out_WarpedLabels.nii.gz")
+    before = labels.read_bytes()
+    args = ("register", *QUICK, tiny["fixed"], tiny["moving"], "-o", "out_", "--overwrite")
+    regtool(*args, "--fixed-labels", labels).ok()
+    assert labels.read_bytes() == before
 
 
 @pytest.mark.parametrize("broken", ["[]", "{}", '{"kind": "registration", "schema": 1}', "\0"])
