@@ -26,7 +26,7 @@ from pathlib import Path
 from diffusereg_cases import Row, machine, pairs_of, parser, table, write
 
 from regtool.data.cases import PairCase
-from regtool.imaging.nifti_write import write_image
+from regtool.imaging.image_write import write_image
 from regtool.imaging.reading import read_image
 from regtool.prepare.pair import as_preparation, prepare_pair
 from regtool_diffusereg.presets import DIFFUSEREG

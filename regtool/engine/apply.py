@@ -13,7 +13,7 @@ from regtool.engine.chain import Chain, read_chain
 from regtool.engine.device import choose_device, limited_threads
 from regtool.errors import GeometryError, InputError, UsageError
 from regtool.imaging.destination import image_stem
-from regtool.imaging.nifti_write import check_suffix
+from regtool.imaging.image_write import check_suffix
 from regtool.imaging.points import read_points, write_points
 from regtool.imaging.reading import read_image, read_labels
 from regtool.imaging.resample import resample, transform_points
@@ -78,7 +78,8 @@ def apply(
             f"{interpolation} interpolation invents values in between; use -n label"
         )
     with outputs:
-        outputs.image("result", values, grid, like=like, kind=volume.kind)
+        step = volume.header.time_step
+        outputs.image("result", values, grid, like=like, kind=volume.kind, time_step=step)
     return Applied(target, tuple(warnings))
 
 

@@ -12,7 +12,7 @@ import torch
 from regtool.engine.device import limited_threads
 from regtool.errors import GeometryError
 from regtool.imaging.gridded import read_mask_on
-from regtool.imaging.nifti_write import check_suffix
+from regtool.imaging.image_write import check_suffix
 from regtool.imaging.transforms import read_affine, read_field
 from regtool.imaging.writing import Outputs
 from regtool.record import AFFINE, FIELD, SUFFIX, is_record, output_path, read_record

@@ -33,3 +33,15 @@ def sitk_image(array: NDArray[Any], grid: Grid, *, vector: bool = False) -> sitk
     image.SetOrigin(grid.origin)
     image.SetDirection(grid.direction)
     return image
+
+
+def sitk_series(array: NDArray[Any], grid: Grid, time_step: float) -> sitk.Image:
+    """A 4-D SimpleITK image of a series (T, *grid.shape); of 2-D frames, volumes of one slice."""
+    n = grid.ndim
+    direction = np.eye(4)
+    direction[:n, :n] = grid.direction_matrix
+    image = sitk.GetImageFromArray(array.reshape(-1, *(1,) * (3 - n), *grid.shape), isVector=False)
+    image.SetSpacing((*grid.spacing, *(1.0,) * (3 - n), time_step))
+    image.SetOrigin((*grid.origin, *(0.0,) * (4 - n)))
+    image.SetDirection(direction.ravel().tolist())
+    return image

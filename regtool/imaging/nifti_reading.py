@@ -20,7 +20,10 @@ from regtool.spatial.grid import Grid
 FORM_TOLERANCE = 0.1
 """Voxels at the farthest corner; half-turn quaternions in float32 are off by about this."""
 _UNITS: dict[int, str] = {0: "unknown", 1: "m", 2: "mm", 3: "um"}
-_VECTOR_INTENTS = (1006, 1007)
+_RAS_VECTORS = 1006
+_VECTOR_INTENTS = (_RAS_VECTORS, 1007)
+_TIME_UNITS = {16: 1e-3, 24: 1e-6}
+"""Seconds in NIfTI's milliseconds and microseconds."""
 
 
 def read_nifti(path: Path, allow: Sequence[Kind]) -> Volume:
@@ -31,6 +34,8 @@ def read_nifti(path: Path, allow: Sequence[Kind]) -> Volume:
     grid = nifti.itk_grid(path, raw.header, size)
     values = _arrange(raw.values, kind, grid)
     values, scaled = _apply_slope(values, raw.header)
+    if int(raw.header["intent_code"]) == _RAS_VECTORS and kind == "vector":
+        values = _to_lps(values)
     values, nonfinite = zero_nonfinite(values)
     facts, warnings = _facts(path, raw.header, grid)
     facts = replace(facts, nonfinite=nonfinite, scaled=scaled)
@@ -90,6 +95,21 @@ def _apply_slope(values: NDArray[Any], header: Any) -> tuple[NDArray[Any], bool]
     return out, True
 
 
+def _to_lps(values: NDArray[Any]) -> NDArray[Any]:
+    """Vectors (..., C) with RAS components in LPS, as ITK reads them."""
+    signed = values if values.dtype.kind != "u" else values.astype(np.float32)
+    np.negative(signed[..., :2], out=signed[..., :2])
+    return signed
+
+
+def _time_step(header: Any) -> float:
+    """Seconds between frames, as far as the header tells the unit; 1 where it gives no number."""
+    step = float(header["pixdim"][4])
+    if not (np.isfinite(step) and step > 0):
+        return 1.0
+    return step * _TIME_UNITS.get(int(header["xyzt_units"]) & 56, 1.0)
+
+
 def _facts(path: Path, header: Any, grid: Grid) -> tuple[HeaderFacts, list[str]]:
     """Compare sform, qform and what ITK made of them."""
     sform, qform = _form(header, "sform"), _form(header, "qform")
@@ -121,7 +141,7 @@ def _facts(path: Path, header: Any, grid: Grid) -> tuple[HeaderFacts, list[str]]
         authority=authority,
         units=_UNITS.get(int(header["xyzt_units"]) & 7, "unknown"),
         intent=int(header["intent_code"]),
-        time_step=float(header["pixdim"][4]) or 1.0,
+        time_step=_time_step(header),
     )
     return facts, warnings
 

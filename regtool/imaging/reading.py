@@ -166,5 +166,8 @@ def _read_with_itk(path: Path, allow: Sequence[Kind]) -> Volume:
     grid = grid_of(image)
     nifti.check_grid(path, grid)
     warnings = [nonfinite_warning(path, nonfinite)] if nonfinite else []
-    facts = HeaderFacts(path.suffix[1:].lower(), size, units="mm", nonfinite=nonfinite)
+    facts = HeaderFacts(
+        path.suffix[1:].lower(), size, units="mm", nonfinite=nonfinite,
+        time_step=float(image.GetSpacing()[3]) if kind == "series" else 1.0,
+    )  # fmt: skip
     return Volume(values, grid, kind, values.dtype, path, facts, tuple(warnings))

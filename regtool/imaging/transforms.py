@@ -15,7 +15,7 @@ from regtool.imaging.apart import read_apart
 from regtool.imaging.itk import grid_of, sitk_image
 from regtool.imaging.linear_files import read_linear
 from regtool.imaging.nifti import check_grid
-from regtool.imaging.nifti_write import header_for, write_nifti
+from regtool.imaging.nifti_write import vector_header, write_nifti
 from regtool.imaging.reading import check_file, read_image
 from regtool.spatial.grid import Grid
 
@@ -24,36 +24,27 @@ Field = tuple[NDArray[np.float32], Grid]
 Transform = Matrix | Field
 """A homogeneous world matrix (LPS mm), or a field (*S, ndim) in LPS mm with its grid."""
 
-VECTOR_INTENT = 1007
 LINEAR_SUFFIXES = (".mat", ".tfm", ".txt", ".h5", ".hdf5", ".xfm")
 _PLAIN_SUFFIXES = (".mat", ".tfm", ".txt")
 
 
-def write_field(path: str | Path, field: NDArray[Any], grid: Grid, one_slice: bool = False) -> None:
+def write_field(path: str | Path, field: NDArray[Any], grid: Grid) -> None:
     """Write a displacement field (*grid.shape, ndim), LPS mm, as 5-D NIfTI of intent 1007.
 
-    On disk (X,Y,Z,1,3) or (X,Y,1,1,2), float32; a one-slice 3-D grid gives (X,Y,1,1,3), which
-    ``one_slice`` asserts. sform and qform are both set.
-    Raises ValueError when shapes disagree.
+    On disk (X,Y,Z,1,3) or (X,Y,1,1,2), float32; a one-slice 3-D grid gives (X,Y,1,1,3). sform and
+    qform are both set. Raises ValueError when shapes disagree.
     """
     if field.shape != (*grid.shape, grid.ndim):
         raise ValueError(f"field {field.shape} does not fit grid {grid.shape}")
-    if one_slice and not (grid.ndim == 3 and grid.size[2] == 1):
-        raise ValueError(f"grid of size {grid.size} is not one slice of a volume")
-    header = header_for(grid, np.dtype(np.float32))
-    spatial = grid.size if grid.ndim == 3 else (*grid.size, 1)
-    header.set_data_shape((*spatial, 1, grid.ndim))
-    header["intent_code"] = VECTOR_INTENT
-    header["pixdim"][4:6] = 1
     values = np.ascontiguousarray(np.moveaxis(field, -1, 0), dtype=np.float32)
-    write_nifti(path, values, header)
+    write_nifti(path, values, vector_header(grid, values.dtype, grid.ndim))
 
 
 def read_field(path: str | Path) -> Field:
     """Read a displacement field: (*S, ndim) float32, LPS mm, and its grid.
 
-    (X,Y,1,1,3) is a field on one slice of a volume, which ITK alone would read as 2-D. Intent
-    1006 holds RAS components, which are turned to LPS as ITK does; other intents are refused.
+    (X,Y,1,1,3) is a field on one slice of a volume, which ITK alone would read as 2-D. NIfTI's
+    intents are 1007 and, with RAS components, 1006; others are refused.
     Raises InputError for a file that is not a field, GeometryError for a wrong dimension.
     """
     volume = read_image(path, allow=("vector", "series", "scalar", "rgb"))
@@ -68,10 +59,7 @@ def read_field(path: str | Path) -> Field:
             f"{volume.name}: {components} components on a {volume.ndim}-D grid; a displacement "
             "field has one component for each dimension"
         )
-    field = np.ascontiguousarray(volume.array, dtype=np.float32)
-    if volume.header.intent == 1006:
-        field[..., :2] *= -1
-    return field, volume.grid
+    return np.ascontiguousarray(volume.array, dtype=np.float32), volume.grid
 
 
 def write_affine(path: str | Path, matrix: Matrix) -> None:

@@ -22,7 +22,8 @@ class HeaderFacts:
     says whether sform and qform are the same matrix (None unless both are set). ``authority`` is
     the one that ITK, and so regtool, used. ``units`` is the spatial unit on disk; grids are
     always in mm. ``nonfinite`` counts NaN and infinite values, which are read as 0. ``scaled``
-    tells that slope and intercept were applied. ``time_step`` is the spacing of a series.
+    tells that slope and intercept were applied. ``time_step`` is the spacing of a series, in
+    seconds where the file tells its unit.
     """
 
     format: str = "memory"

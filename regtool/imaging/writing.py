@@ -25,8 +25,8 @@ from regtool.imaging.destination import (
     output_errors,
     same_file,
 )
+from regtool.imaging.image_write import check_suffix, write_image
 from regtool.imaging.leftovers import flush, is_left_over, make_temporary, note, turn
-from regtool.imaging.nifti_write import check_suffix, write_image
 from regtool.imaging.transforms import write_affine, write_composite, write_field
 from regtool.imaging.volume import Kind, Volume
 from regtool.paths import expanded, holds_bytes, is_dir, resolved
@@ -129,13 +129,14 @@ class Outputs:
         grid: Grid | None = None,
         like: Volume | None = None,
         kind: Kind = "scalar",
+        time_step: float = 1.0,
     ) -> None:
-        """Write an image; ``like`` gives grid (unless given) and the shape on disk."""
+        """Write an image as ``write_image`` does; ``like`` gives the grid, unless it is given."""
         where = grid or (like.grid if like is not None else None)
         if where is None:
             raise ValueError("an image needs a grid or an image like it")
         check_suffix(self._paths.get(name, Path(name)))
-        self._write(name, lambda path: write_image(path, array, where, like, kind))
+        self._write(name, lambda path: write_image(path, array, where, like, kind, time_step))
 
     def field(self, name: str, field: NDArray[Any], grid: Grid) -> None:
         """Write a displacement field (*grid.shape, ndim), LPS mm."""

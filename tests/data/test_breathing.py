@@ -28,7 +28,7 @@ from regtool.data.readers import open_data
 from regtool.engine.evaluate.pair import evaluate_record
 from regtool.engine.evaluate.settings import Settings
 from regtool.errors import InputError, UsageError
-from regtool.imaging.nifti_write import write_image
+from regtool.imaging.image_write import write_image
 from regtool.imaging.points import read_points
 from regtool.imaging.reading import read_image
 from regtool.imaging.resample import resample

@@ -66,7 +66,7 @@ def leftovers(out: Path) -> list[str]:
 
 def _pair(folder: Path, seed: int = 0) -> None:
     """A 2-D pair of 32 by 28 pixels with labels, as files."""
-    from regtool.imaging.nifti_write import write_image
+    from regtool.imaging.image_write import write_image
     from regtool.spatial.grid import Grid
 
     grid = Grid((32, 28), (2.0, 2.0), (1.0, 0.0, 0.0, 1.0), (3.0, -4.0))

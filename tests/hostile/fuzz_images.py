@@ -15,7 +15,7 @@ from fuzz_target import Target
 
 from regtool.data.safe_pickle import read_arrays
 from regtool.imaging import avi
-from regtool.imaging.nifti_write import write_image
+from regtool.imaging.image_write import write_image
 from regtool.imaging.reading import read_frame, read_image, read_labels, read_mask
 from regtool.imaging.resample import resample
 from regtool.imaging.volume import Volume

@@ -72,7 +72,7 @@ def _blob(shape: tuple[int, ...], at: float) -> np.ndarray:
 
 
 def _images(folder: Path) -> None:
-    from regtool.imaging.nifti_write import write_image
+    from regtool.imaging.image_write import write_image
 
     two, three = _grids()
     write_image(folder / "fixed.nii.gz", _blob(two.shape, 0.5), two)

@@ -72,7 +72,7 @@ def make_trees(folder: Path) -> None:
 
 def _thorax(path: Path) -> None:
     """Two boxes of air in a body, in voxels of 20 mm: lungs."""
-    from regtool.imaging.nifti_write import write_image
+    from regtool.imaging.image_write import write_image
     from regtool.spatial.grid import Grid
 
     values = np.full(THORAX, -1000, np.int16)

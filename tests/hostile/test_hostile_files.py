@@ -17,7 +17,7 @@ from regtool.data.pairs_table import read_pairs
 from regtool.engine.chain import read_chain
 from regtool.engine.evaluate.names import read_names
 from regtool.errors import GeometryError, InputError, OutputError, RegtoolError, UsageError
-from regtool.imaging.nifti_write import write_image
+from regtool.imaging.image_write import write_image
 from regtool.imaging.points import read_points
 from regtool.imaging.reading import read_image
 from regtool.imaging.transforms import read_affine, read_transforms, write_affine, write_composite

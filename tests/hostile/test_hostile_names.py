@@ -14,7 +14,7 @@ from fuzz_seeds import METHOD, STEPS
 from regtool.engine.chain import read_chain
 from regtool.engine.register import register
 from regtool.engine.repeat.rerun import requested
-from regtool.imaging.nifti_write import write_image
+from regtool.imaging.image_write import write_image
 from regtool.record import read_record
 from regtool.spatial.grid import Grid
 

@@ -15,7 +15,7 @@ from video_cases import avi, chunk, listing
 from regtool.errors import InputError, OutputError, UsageError
 from regtool.imaging.avi import open_video
 from regtool.imaging.destination import output_errors, same_file
-from regtool.imaging.nifti_write import write_image
+from regtool.imaging.image_write import write_image
 from regtool.imaging.points import read_points
 from regtool.imaging.reading import read_image
 from regtool.imaging.transforms import read_affine

@@ -32,8 +32,15 @@ def test_intent_and_time_step(tmp_path: Path) -> None:
     assert (field.header.intent, field.kind) == (1007, "vector")
     path = save(tmp_path / "t.nii", numbers((4, 5, 6, 7)), pixdim=[1, 2, 2, 3, 0.25, 1, 1, 1])
     assert read_image(path, ("series",)).header.time_step == 0.25
-    path = save(tmp_path / "u.nii", numbers((4, 5, 6, 7)), pixdim=[1, 2, 2, 3, 0, 1, 1, 1])
-    assert read_image(path, ("series",)).header.time_step == 1.0
+    for number in (0, -2, np.nan, np.inf):
+        path = save(tmp_path / "u.nii", numbers((4, 5, 6, 7)), pixdim=[1, 2, 2, 3, number, 1, 1, 1])
+        assert read_image(path, ("series",)).header.time_step == 1.0
+    for unit, factor in ((8, 1), (16, 1e-3), (24, 1e-6)):
+        path = save(
+            tmp_path / "v.nii", numbers((4, 5, 6, 7)), pixdim=[1, 2, 2, 3, 40, 1, 1, 1],
+            xyzt_units=2 | unit,
+        )  # fmt: skip
+        assert read_image(path, ("series",)).header.time_step == pytest.approx(40 * factor)
 
 
 def test_both_forms_that_fit_nothing_are_warned_about(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ import SimpleITK as sitk
 from imaging_cases import centred, grids, numbers, rotation, save
 
 from regtool.errors import GeometryError, InputError
-from regtool.imaging.nifti_write import ras_affine, write_image
+from regtool.imaging.image_write import write_image
+from regtool.imaging.nifti_write import ras_affine
 from regtool.imaging.reading import read_image, read_labels, read_mask
 
 
@@ -238,7 +239,8 @@ def test_series_and_colour_where_allowed(tmp_path: Path) -> None:
     truth = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
     assert np.array_equal(volume.array, truth)
     assert (volume.frames, volume.frame(2).array.shape) == (7, (6, 5, 4))
-    write_image(tmp_path / "u.nii.gz", volume.array, volume.grid, volume, kind="series")
+    step = volume.header.time_step
+    write_image(tmp_path / "u.nii.gz", volume.array, volume.grid, volume, "series", step)
     again = nib.load(tmp_path / "u.nii.gz")
     assert np.array_equal(again.get_fdata(), nib.load(path).get_fdata())
     assert again.header["pixdim"][4] == pytest.approx(0.5)

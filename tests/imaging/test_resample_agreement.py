@@ -12,8 +12,8 @@ from test_transform_files import some_affine
 
 from regtool.errors import GeometryError
 from regtool.imaging import resample as module
+from regtool.imaging.image_write import write_image
 from regtool.imaging.itk import sitk_image
-from regtool.imaging.nifti_write import write_image
 from regtool.imaging.resample import resample
 from regtool.imaging.transforms import Transform, to_sitk_transform, write_affine, write_field
 from regtool.imaging.volume import Volume

@@ -11,6 +11,7 @@ import SimpleITK as sitk
 from imaging_cases import grids, numbers, one_slice_grid, save, smooth_field
 
 from regtool.errors import GeometryError, InputError
+from regtool.imaging.reading import read_image
 from regtool.imaging.resample import transform_points
 from regtool.imaging.transforms import (
     read_affine,
@@ -53,7 +54,7 @@ def test_field_on_one_slice_keeps_three_dimensions(tmp_path: Path) -> None:
     grid = one_slice_grid(shift=12.5)
     field = smooth_field(grid)
     path = tmp_path / "1Warp.nii.gz"
-    write_field(path, field, grid, one_slice=True)
+    write_field(path, field, grid)
     assert nib.load(path).header.get_data_shape() == (24, 20, 1, 1, 3)
     again, where = read_field(path)
     assert np.array_equal(again, field)
@@ -61,10 +62,8 @@ def test_field_on_one_slice_keeps_three_dimensions(tmp_path: Path) -> None:
     assert where.same_as(grid)
 
 
-def test_one_slice_is_asserted(tmp_path: Path) -> None:
+def test_a_field_of_another_shape(tmp_path: Path) -> None:
     grid = grids(3)["identity"]
-    with pytest.raises(ValueError, match="one slice"):
-        write_field(tmp_path / "a.nii", smooth_field(grid), grid, one_slice=True)
     with pytest.raises(ValueError, match="fit"):
         write_field(tmp_path / "a.nii", smooth_field(grid)[1:], grid)
 
@@ -78,6 +77,7 @@ def test_intent_1006_reads_as_itk_reads_it(tmp_path: Path) -> None:
     path.write_bytes(content)
     truth = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
     assert np.array_equal(read_field(path)[0], truth)
+    assert np.array_equal(read_image(path, ("vector",)).array, truth)
     assert not np.array_equal(truth, smooth_field(grid))
 
 

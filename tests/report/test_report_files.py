@@ -14,7 +14,7 @@ from regtool.data.phantom_files import write_phantom
 from regtool.data.phantoms import make
 from regtool.engine.register import register
 from regtool.errors import InputError
-from regtool.imaging.nifti_write import write_image
+from regtool.imaging.image_write import write_image
 from regtool.imaging.reading import read_image, read_labels
 from regtool.report.cohort import cohort_report
 from regtool.report.files import cohort_rows, images_of, pair_view_from
