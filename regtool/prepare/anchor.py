@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from regtool.errors import InputError
 from regtool.imaging.resample import resample
 from regtool.imaging.volume import Volume
+from regtool.prepare.gridding import thick_axis
 from regtool.prepare.preparation import Preparation
 from regtool.spatial.grid import Matrix
 from regtool.spatial.smooth import gaussian
@@ -46,18 +47,18 @@ def find_anchor(
 def _motion(fixed: Volume, moving: Volume, initial: Matrix) -> NDArray[np.float64]:
     """|fixed - moving|, smoothed over 3 voxels, with the background taken away.
 
-    In a thin stack the slices are averaged, so that one bad slice does not pull the box.
+    The thick slices of a stack are averaged, so that one bad slice does not pull the box.
     """
     there = resample(moving, fixed.grid, [initial])
     change = np.abs(fixed.array.astype(np.float64) - there)
     if change.max() <= _ROUNDING:
         return np.zeros_like(change)
-    if change.ndim == 3:
-        thin = int(np.argmax(fixed.grid.spacing[::-1]))
-        change = np.broadcast_to(change.mean(axis=thin, keepdims=True), change.shape)
     sigma = [3.0 if n > 8 else 0.0 for n in change.shape]
-    if change.ndim == 3:
-        sigma[thin] = 0.0
+    thick = thick_axis(fixed.grid)
+    if thick is not None:
+        across = change.ndim - 1 - thick
+        change = np.broadcast_to(change.mean(axis=across, keepdims=True), change.shape)
+        sigma[across] = 0.0
     change = gaussian(torch.from_numpy(change.copy())[None, None], sigma)[0, 0].numpy()
     return np.clip(change - np.percentile(change, _BACKGROUND), 0, None)
 

@@ -25,6 +25,18 @@ class Layout:
     signs: tuple[int, ...]
 
 
+def thick_axis(grid: Grid) -> int | None:
+    """The index axis (x, y, z) along which a volume is a stack of thick slices, if there is one.
+
+    A single slice is no stack, nor is a volume whose spacings differ by less than half.
+    """
+    if grid.ndim < 3 or min(grid.size) < 2:
+        return None
+    widest = int(np.argmax(grid.spacing))
+    others = [step for axis, step in enumerate(grid.spacing) if axis != widest]
+    return widest if grid.spacing[widest] > _STACK_RATIO * max(others) else None
+
+
 def layout(fixed: Grid, orientation: str, stack_axis: int | None = None) -> Layout:
     """Choose permutation and flips of the fixed image's axes, in ITK order (x, y, z).
 
@@ -33,10 +45,8 @@ def layout(fixed: Grid, orientation: str, stack_axis: int | None = None) -> Layo
     """
     n = fixed.ndim
     keep = list(range(n))
-    if orientation == "stack" and stack_axis is None and n == 3:
-        widest = int(np.argmax(fixed.spacing))
-        others = [fixed.spacing[a] for a in keep if a != widest]
-        stack_axis = widest if fixed.spacing[widest] > _STACK_RATIO * max(others) else None
+    if orientation == "stack" and stack_axis is None:
+        stack_axis = thick_axis(fixed)
     if orientation == "file":
         if stack_axis is not None:
             keep = [a for a in keep if a != stack_axis] + [stack_axis]

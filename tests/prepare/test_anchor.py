@@ -87,3 +87,31 @@ def test_motion_finds_the_thick_axis_wherever_it_is_stored(order):
     )  # fmt: skip
     index = (GRID.world_to_index @ np.append(place, 1.0))[:3]
     assert index == pytest.approx(found("motion", np.zeros(GRID.shape, np.float32), block()))
+
+
+def motion_in(grid: Grid, start: tuple[int, int, int], stop: tuple[int, int, int]) -> np.ndarray:
+    """Where a change from ``start`` to before ``stop`` (x, y, z) puts the anchor, as an index."""
+    changed = np.zeros(grid.shape, np.float32)
+    changed[tuple(slice(a, b) for a, b in zip(start[::-1], stop[::-1], strict=True))] = 1
+    still = Volume(np.zeros(grid.shape, np.float32), grid)
+    settings = preparation("motion")
+    place = find_anchor(still, Volume(changed, grid), settings, np.eye(4), None, None)
+    return (grid.world_to_index @ np.append(place, 1.0))[:3]
+
+
+@pytest.mark.parametrize("spacing", [(1.4, 1.4, 1.0), (1.4, 1.4, 8.0), (1.0, 1.4, 1.2)])
+@pytest.mark.parametrize("flat", [0, 1, 2])
+def test_motion_of_one_slice_is_not_averaged_within_it(spacing, flat):
+    """The lone slice has no neighbours; a widest spacing that lies in it means nothing."""
+    size, start, stop = [80, 96, 88], [20, 58, 10], [28, 66, 22]
+    size[flat], start[flat], stop[flat] = 1, 0, 1
+    grid = Grid(tuple(size), spacing, tuple(oblique(0.3).ravel()), (4.0, -3.0, 7.0))
+    middle = (np.add(start, stop) - 1) / 2
+    assert motion_in(grid, tuple(start), tuple(stop)) == pytest.approx(middle, abs=0.6)
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (1.2, 1.0, 1.0), (1.0, 1.0, 1.4)])
+def test_motion_in_a_volume_without_thick_slices_is_found_along_every_axis(spacing):
+    grid = Grid((40, 44, 48), spacing, tuple(oblique(0.3).ravel()), (4.0, -3.0, 7.0))
+    found = motion_in(grid, (8, 24, 30), (18, 36, 40))
+    assert found == pytest.approx((12.5, 29.5, 34.5), abs=1.0)
