@@ -8,7 +8,6 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from regtool.errors import GeometryError
 from regtool.spatial.grid import Grid
 
 
@@ -16,8 +15,6 @@ def grid_of(image: sitk.Image) -> Grid:
     """The spatial grid of a SimpleITK image; of a 4-D image its first three axes."""
     n = min(image.GetDimension(), 3)
     direction = np.asarray(image.GetDirection()).reshape(image.GetDimension(), -1)[:n, :n]
-    if abs(np.linalg.det(direction)) < 0.99:
-        raise GeometryError("a 4-D image whose time axis is mixed with space is not supported")
     return Grid(
         tuple(image.GetSize()[:n]), tuple(image.GetSpacing()[:n]),
         tuple(float(v) for v in direction.ravel()), tuple(image.GetOrigin()[:n]),

@@ -32,6 +32,8 @@ FARTHEST = 1e9
 """Largest coordinate or voxel size, in the header's unit, that is taken seriously."""
 NEAREST = 1e-9
 """Smallest voxel size that is."""
+SHEAR = 1e-3
+"""How far cosines between axes may be from those of right angles: by rounding, in text files."""
 
 
 @dataclass(frozen=True)
@@ -272,12 +274,16 @@ def _check_forms(path: Path, header: Any) -> None:
 
 
 def check_grid(path: Path, grid: Grid) -> None:
-    """Raise GeometryError for a grid that no image can have: not finite, or without volume."""
+    """Raise GeometryError for a grid that is not finite, or whose axes are no right angles."""
     numbers = (*grid.spacing, *grid.direction, *grid.origin)
     if not np.isfinite(numbers).all() or min(grid.spacing) <= 0:
         raise GeometryError(f"{path}: its geometry holds numbers that are none")
-    if abs(np.linalg.det(grid.direction_matrix)) < 0.5:
-        raise GeometryError(f"{path}: its axes do not span the space")
+    cosines = grid.direction_matrix
+    if np.abs(cosines.T @ cosines - np.eye(grid.ndim)).max() > SHEAR:
+        raise GeometryError(
+            f"{path}: the orientation is sheared or singular (its axes are not orthonormal); "
+            "resample the image to a rectangular grid first"
+        )
 
 
 def _itk_refusal(path: Path, message: str) -> InputError:

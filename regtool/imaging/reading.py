@@ -10,7 +10,7 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from regtool.errors import InputError
+from regtool.errors import GeometryError, InputError
 from regtool.imaging import avi, nifti
 from regtool.imaging.contents import check_allowed, nonfinite_warning, zero_nonfinite
 from regtool.imaging.itk import grid_of
@@ -163,6 +163,7 @@ def _read_with_itk(path: Path, allow: Sequence[Kind]) -> Volume:
         kind = "rgb" if is_colour else "vector"
     check_allowed(path, kind, size, allow)
     values, nonfinite = zero_nonfinite(sitk.GetArrayFromImage(image))
+    _check_time_axis(path, image)
     grid = grid_of(image)
     nifti.check_grid(path, grid)
     warnings = [nonfinite_warning(path, nonfinite)] if nonfinite else []
@@ -171,3 +172,12 @@ def _read_with_itk(path: Path, allow: Sequence[Kind]) -> Volume:
         time_step=float(image.GetSpacing()[3]) if kind == "series" else 1.0,
     )  # fmt: skip
     return Volume(values, grid, kind, values.dtype, path, facts, tuple(warnings))
+
+
+def _check_time_axis(path: Path, image: sitk.Image) -> None:
+    direction = np.asarray(image.GetDirection()).reshape(image.GetDimension(), -1)
+    mixed = np.concatenate([direction[3:, :3].ravel(), direction[:3, 3:].ravel()])
+    if np.abs(mixed).max(initial=0.0) > nifti.SHEAR:
+        raise GeometryError(
+            f"{path}: a 4-D image whose time axis is mixed with space is not supported"
+        )

@@ -106,6 +106,47 @@ def test_shear_is_refused_not_repaired(tmp_path: Path) -> None:
     refused(path, "sheared", error=GeometryError)
 
 
+def text_image(path: Path, columns: np.ndarray) -> Path:
+    """A MetaImage or NRRD of zeros with these directions (a column an index axis)."""
+    n = len(columns)
+    size = (4, 5, 6, 3)[:n]
+    rows = [" ".join(f"{v:.6g}" for v in column) for column in columns.T]
+    if path.suffix == ".mha":
+        head = (f"ObjectType = Image\nNDims = {n}\nBinaryData = True\n"
+                f"TransformMatrix = {' '.join(rows)}\nOffset = {'0 ' * n}\n"
+                f"ElementSpacing = {'1 ' * n}\nDimSize = {' '.join(map(str, size))}\n"
+                "ElementType = MET_UCHAR\nElementDataFile = LOCAL\n")  # fmt: skip
+    else:
+        vectors = " ".join(f"({row.replace(' ', ',')})" for row in rows)
+        space = "left-posterior-superior" if n == 3 else "left-posterior-superior-time"
+        head = (f"NRRD0004\ntype: uint8\ndimension: {n}\nspace: {space}\n"
+                f"sizes: {' '.join(map(str, size))}\nspace directions: {vectors}\n"
+                f"space origin: ({','.join('0' * n)})\nencoding: raw\n\n")  # fmt: skip
+    path.write_bytes(head.encode() + bytes(int(np.prod(size))))
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".mha", ".nrrd"])
+@pytest.mark.parametrize("slope", [0.02, 0.1, 0.5])
+def test_shear_is_refused_in_text_headers_too(tmp_path: Path, suffix: str, slope: float) -> None:
+    columns = rotation(5, 3)
+    columns[:, 1] += slope * columns[:, 0]
+    columns[:, 1] /= np.linalg.norm(columns[:, 1])
+    path = text_image(tmp_path / f"a{suffix}", columns)
+    refused(path, "sheared", error=GeometryError)
+    volume = read_image(text_image(path, rotation(5, 3).round(4)))
+    assert np.allclose(volume.grid.direction_matrix, rotation(5, 3), atol=1e-3)
+
+
+def test_a_time_axis_that_is_mixed_with_space_is_refused(tmp_path: Path) -> None:
+    path = text_image(tmp_path / "a.mha", rotation(5, 4))
+    with pytest.raises(GeometryError, match=r"a\.mha: a 4-D image whose time axis"):
+        read_image(path, ("series",))
+    columns = np.eye(4)
+    columns[:3, :3] = rotation(5, 3)
+    assert read_image(text_image(path, columns), ("series",)).frames == 3
+
+
 def test_shear_beside_a_good_qform_is_warned_about(tmp_path: Path) -> None:
     path = save(tmp_path / "a.nii", numbers((5, 4, 3)), srow_x=[2, 0.4, 0, 0])
     same_as_itk(path)
