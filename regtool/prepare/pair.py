@@ -161,10 +161,11 @@ def _sample(image: Volume, grid: Grid, through: Matrix) -> NDArray[np.float32]:
 def _smoothed(image: Volume, grid: Grid) -> Volume:
     """Smooth before sampling more coarsely, so that fine texture does not alias.
 
-    The Gaussian has the variance that box averaging over the new voxel would add.
+    The Gaussian has the variance that box averaging over the new voxel would add. ``grid`` may be
+    turned against the image: each of the image's axes takes the step of the axis nearest to it.
     """
-    wanted = np.abs(grid.direction_matrix.T @ image.grid.direction_matrix) > 0.5
-    steps = [grid.spacing[int(np.argmax(wanted[:, a]))] for a in range(grid.ndim)]
+    cosines = np.abs(grid.direction_matrix.T @ image.grid.direction_matrix)
+    steps = [grid.spacing[axis] for axis in np.argmax(cosines, axis=0)]  # of the nearest axis
     ratios = [step / own for step, own in zip(steps, image.grid.spacing, strict=True)]
     sigma = [float(np.sqrt(max(r * r - 1, 0) / 12)) for r in ratios]
     sigma = [s if s > 0.3 else 0.0 for s in sigma]

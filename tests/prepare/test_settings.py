@@ -89,6 +89,29 @@ def test_only_a_clearly_coarser_grid_is_smoothed_for(step, smooth):
     assert (abs(read - exact) > 1e-3) == smooth, (x, y)
 
 
+@pytest.mark.parametrize(
+    ("degrees", "smooth"), [(0, "y"), (25, "y"), (35, "y"), (44, "y"), (46, "x"), (55, "x")]
+)
+def test_a_turned_moving_image_is_smoothed_along_its_axis_nearest_to_the_coarse_one(
+    degrees, smooth
+):
+    """The network's pixels are 4 mm high and 1 mm wide; the image's 1 mm both ways, turned."""
+    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    fixed = Grid((64, 64), (1.0, 1.0), (1.0, 0.0, 0.0, 1.0), (-31.5, -31.5))
+    direction = np.array([[c, -s], [s, c]])
+    origin = -direction @ (31.5, 31.5)
+    turned = Grid((64, 64), (1.0, 1.0), tuple(direction.ravel()), tuple(origin))
+    stripes = np.broadcast_to(np.arange(64) % 2, (64, 64)).astype(np.float32)  # along x
+    settings = Preparation(
+        spacing=(4.0, 1.0), size=(8, 32), intensity=(Window(low=0, high=1),), multiple=1
+    )
+    for axis, values in (("x", stripes), ("y", stripes.T)):
+        still, moving = Volume(np.zeros((64, 64), np.float32), fixed), Volume(values, turned)
+        pair = prepare_pair(still, moving, settings).pair
+        left = float(pair.moving.image[0, 0].std())
+        assert (left < 0.05) == (axis == smooth), (axis, left)
+
+
 def test_modalities_go_to_their_images_and_slices_take_no_points():
     grid = Grid((24, 24, 3), (1.0, 1.0, 5.0), tuple(np.eye(3).ravel()), (0.0,) * 3)
     image = Volume(np.random.default_rng(0).uniform(size=grid.shape).astype(np.float32), grid)

@@ -27,7 +27,7 @@ from regtool.prepare.preparation import Preparation
 
 log = logging.getLogger("regtool.train")
 
-CACHE_FORMAT = "regtool-pairs-1"
+CACHE_FORMAT = "regtool-pairs-2"
 
 
 Splits = tuple[list[PairCase], list[PairCase]]
