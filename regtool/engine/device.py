@@ -56,23 +56,42 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
 
 @contextlib.contextmanager
 def computing(device: torch.device, precision: torch.dtype, threads: int | None) -> Iterator[None]:
-    """No gradients, mixed precision, and the given number of CPU threads, while the block runs."""
+    """No gradients, mixed precision, and the given number of PyTorch's threads, in the block.
+
+    ITK's threads are left alone: their number belongs to the whole process, where another thread
+    may be aligning the next pair.
+    """
     mixed = torch.autocast(device.type, dtype=precision, enabled=precision is not torch.float32)
-    with limited_threads(threads), torch.no_grad(), mixed:
+    with _torch_threads(threads), torch.no_grad(), mixed:
         yield
 
 
 @contextlib.contextmanager
 def limited_threads(threads: int | None) -> Iterator[None]:
-    """At most this many CPU threads in PyTorch and ITK while the block runs; None: no limit."""
+    """At most this many CPU threads in PyTorch and ITK while the block runs; None: no limit.
+
+    For a whole command; inside of it ``computing`` limits what a network does.
+    """
     if not threads:
         yield
         return
-    before = torch.get_num_threads(), sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
-    torch.set_num_threads(threads)
+    before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
+    try:
+        with _torch_threads(threads):
+            yield
+    finally:
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
+
+
+@contextlib.contextmanager
+def _torch_threads(threads: int | None) -> Iterator[None]:
+    if not threads:
+        yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
     try:
         yield
     finally:
-        torch.set_num_threads(before[0])
-        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before[1])
+        torch.set_num_threads(before)

@@ -16,7 +16,7 @@ from regtool.engine.request import Inputs, Request
 from regtool.errors import GeometryError, InputError
 from regtool.imaging.destination import checked_prefix
 from regtool.imaging.resample import resample
-from regtool.imaging.transforms import Matrix, Transform
+from regtool.imaging.transforms import Transform
 from regtool.imaging.writing import Outputs
 from regtool.paths import is_file
 from regtool.prepare.pair import Prepared
@@ -36,7 +36,7 @@ from regtool.record import (
     software,
 )
 from regtool.spatial.frames import to_network_displacement, to_world_field
-from regtool.spatial.grid import Grid
+from regtool.spatial.grid import Grid, Matrix
 from regtool.spatial.invert import invert
 
 if TYPE_CHECKING:

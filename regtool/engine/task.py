@@ -238,7 +238,6 @@ def _initial(request: Request, inputs: Inputs, registrar: Registrar) -> Matrix:
         inputs.fixed_mask,
         inputs.moving_mask,
         seed=request.seed,
-        threads=request.threads,
     )
     check_overlap(inputs.fixed, inputs.moving, matrix)
     return matrix

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +12,8 @@ from regtool.errors import GeometryError
 from regtool.imaging.linear import register_linear
 from regtool.imaging.transforms import read_affine
 from regtool.imaging.volume import Volume
-from regtool.spatial.grid import Grid
+from regtool.spatial.grid import Grid, Matrix, centroid
 
-Matrix = NDArray[np.float64]
 INITIAL_KINDS = ("none", "com", "rigid", "affine")
 _OVERLAP_POINTS = 24
 
@@ -26,7 +25,6 @@ def initial_transform(
     fixed_mask: Volume | None = None,
     moving_mask: Volume | None = None,
     seed: int = 0,
-    threads: int | None = None,
 ) -> Matrix:
     """The homogeneous world matrix (ndim+1, ndim+1), LPS mm, from fixed to moving points.
 
@@ -46,7 +44,7 @@ def initial_transform(
     if kind == "com":
         return centre_shift(fixed, moving, fixed_mask, moving_mask)
     if kind in ("rigid", "affine"):
-        return register_linear(str(kind), fixed, moving, fixed_mask, moving_mask, seed, threads)
+        return register_linear(str(kind), fixed, moving, fixed_mask, moving_mask, seed)
     return read_affine(kind, fixed.ndim)
 
 
@@ -75,18 +73,8 @@ def centre_of_mass(volume: Volume, mask: Volume | None = None) -> NDArray[np.flo
     weights = np.clip(weights, low, max(high, low)) - low
     if mask is not None:
         weights = weights * (mask.array != 0)
-    total = float(weights.sum(dtype=np.float64))
-    if total <= 0:
-        return grid.centre
-    index = [_axis_mean(weights, axis, total) for axis in range(grid.ndim)]
-    world = grid.index_to_world
-    return world[:-1, :-1] @ np.asarray(index[::-1]) + world[:-1, -1]
-
-
-def _axis_mean(weights: NDArray[Any], axis: int, total: float) -> float:
-    others = tuple(a for a in range(weights.ndim) if a != axis)
-    profile = weights.sum(axis=others, dtype=np.float64)
-    return float(profile @ np.arange(profile.size)) / total
+    place = centroid(weights, grid)
+    return grid.centre if place is None else place
 
 
 def overlap(fixed: Grid, moving: Grid, matrix: Matrix) -> float:
@@ -99,12 +87,19 @@ def overlap(fixed: Grid, moving: Grid, matrix: Matrix) -> float:
     return float(inside.mean())
 
 
-def check_overlap(fixed: Volume, moving: Volume, matrix: Matrix, least: float = 0.0) -> float:
-    """The overlap of two images; raises GeometryError when it is not above ``least``."""
-    shared = overlap(fixed.grid, moving.grid, matrix)
-    if shared <= least:
-        raise GeometryError(
-            f"{fixed.name} and {moving.name} overlap in {shared:.0%} of the fixed image; align "
-            "them first: --initial com (or rigid, affine)"
-        )
-    return shared
+def check_overlap(fixed: Volume, moving: Volume, matrix: Matrix) -> None:
+    """Raise GeometryError for two images that do not overlap.
+
+    A moving image much smaller than the fixed one may lie between the points at which the fixed
+    grid is looked at; its own then lie inside.
+    """
+    if overlap(fixed.grid, moving.grid, matrix) > 0:
+        return
+    with contextlib.suppress(np.linalg.LinAlgError):  # a matrix that nothing comes back from
+        back = np.asarray(np.linalg.inv(matrix), dtype=np.float64)
+        if overlap(moving.grid, fixed.grid, back) > 0:
+            return
+    raise GeometryError(
+        f"{fixed.name} and {moving.name} do not overlap; align them first: --initial com "
+        "(or rigid, affine)"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,32 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from regtool.spatial.grid import Grid
+
+
+class _OneThread:
+    """ITK with one thread, which only the whole process can be told, until all are done with it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._before = 1
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._users == 0:
+                self._before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+                sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+            self._users += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._users -= 1
+            if self._users == 0:
+                sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(self._before)
+
+
+one_thread = _OneThread()
+"""A context in which ITK's sums do not depend on timing; threads of Python may enter it at once."""
 
 
 def grid_of(image: sitk.Image) -> Grid:

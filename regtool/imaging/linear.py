@@ -9,12 +9,10 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from regtool.errors import GeometryError
-from regtool.imaging.itk import sitk_image
+from regtool.imaging.itk import grid_of, one_thread, sitk_image
 from regtool.imaging.transforms import matrix_of
 from regtool.imaging.volume import Volume
-from regtool.spatial.grid import Grid
-
-Matrix = NDArray[np.float64]
+from regtool.spatial.grid import Grid, Matrix, centroid
 
 COARSE, MIDDLE, FINE = 32, 64, 112
 """Voxels along the longest edge at each level of the pyramid."""
@@ -24,7 +22,7 @@ BINS = 32
 ITERATIONS = 100
 NEWTON_ITERATIONS = 60
 THIN = 5
-"""With fewer slices than this, nothing tilts or stretches through the slices."""
+"""With fewer slices than this along an axis, nothing tilts or stretches through the slices."""
 STRETCH = (0.5, 2.0)
 """Singular values of a credible affine; outside, the rigid result is kept."""
 
@@ -44,16 +42,15 @@ def register_linear(
     fixed_mask: Volume | None = None,
     moving_mask: Volume | None = None,
     seed: int = 0,
-    threads: int | None = None,
 ) -> Matrix:
     """The rigid or affine world matrix (LPS mm) from fixed to moving points.
 
     The problem is solved in the fixed image's own axes, so that thick slices can be told from
     in-plane axes whatever the orientation, and the result does not depend on how the pair lies in
-    the scanner. ``threads`` is accepted for symmetry: sums over threads would depend on timing,
-    so one thread is used. Raises GeometryError when no start gives an overlap with contrast, or
-    for a moving slice with a fixed volume.
+    the scanner. Sums over threads would depend on timing, so ITK uses one. Raises GeometryError
+    when no start gives an overlap with contrast, or for a moving slice with a fixed volume.
     """
+    fixed, moving = fixed.slice_last(), moving.slice_last()
     flat = fixed.is_one_slice and moving.is_one_slice
     if moving.is_one_slice and not flat:
         raise GeometryError(
@@ -63,12 +60,8 @@ def register_linear(
     frame_f, frame_m = _frames(fixed.grid, moving.grid, flat)
     one = _side(fixed, fixed_mask, frame_f, flat)
     other = _side(moving, moving_mask, frame_m, flat)
-    before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
-    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
-    try:
+    with one_thread:
         solved = _solve(kind, one, other, seed)
-    finally:
-        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
     if flat:
         lifted = np.eye(4)
         lifted[:2, :2], lifted[:2, 3] = solved[:2, :2], solved[:2, 2]
@@ -116,6 +109,7 @@ def _side(volume: Volume, mask: Volume | None, frame: Matrix, flat: bool) -> _Si
     image = _in_frame(values, volume.grid, frame, flat)
     inside = None
     if mask is not None:
+        mask = mask.slice_last()
         inside = _in_frame((mask.array != 0).astype(np.uint8), mask.grid, frame, flat)
     return _Side(image, inside)
 
@@ -189,15 +183,8 @@ def _mass(side: _Side) -> Matrix:
     values -= values.min()
     if side.mask is not None and side.mask.GetSize() == side.image.GetSize():
         values *= sitk.GetArrayViewFromImage(side.mask) > 0
-    total = values.sum()
-    if total <= 0:
-        return _middle(side.image)
-    index = [
-        float(values.sum(axis=tuple(b for b in range(values.ndim) if b != a))
-              @ np.arange(values.shape[a])) / total
-        for a in range(values.ndim)
-    ]  # fmt: skip
-    return np.asarray(side.image.TransformContinuousIndexToPhysicalPoint(index[::-1]))
+    place = centroid(values, grid_of(side.image))
+    return _middle(side.image) if place is None else place
 
 
 def _level(side: _Side, voxels: int) -> _Side:
@@ -289,9 +276,13 @@ def _parametrise(kind: str, fixed: _Side, start: Matrix) -> sitk.Transform:
 
 
 def _weights(kind: str, image: sitk.Image) -> list[float]:
-    """Which parameters are free; those that a thin stack does not determine are not."""
-    if image.GetDimension() == 2 or image.GetSize()[2] >= THIN:
+    """Which parameters are free; those that a thin stack does not determine are not.
+
+    An Euler transform has three angles, an affine one a matrix row by row; then comes the shift.
+    """
+    if image.GetDimension() == 2 or min(image.GetSize()) >= THIN:
         return []
+    thick = np.array([n >= THIN for n in image.GetSize()])
     if kind == "rigid":
-        return [0, 0, 1, 1, 1, 1]
-    return [1, 1, 0, 1, 1, 0, 0, 0, 0, 1, 1, 1]
+        return [*(float(np.delete(thick, axis).all()) for axis in range(3)), 1, 1, 1]
+    return [*np.outer(thick, thick).ravel().astype(float).tolist(), 1, 1, 1]

@@ -17,9 +17,8 @@ from regtool.imaging.linear_files import read_linear
 from regtool.imaging.nifti import check_grid
 from regtool.imaging.nifti_write import vector_header, write_nifti
 from regtool.imaging.reading import check_file, read_image
-from regtool.spatial.grid import Grid
+from regtool.spatial.grid import Grid, Matrix
 
-Matrix = NDArray[np.float64]
 Field = tuple[NDArray[np.float32], Grid]
 Transform = Matrix | Field
 """A homogeneous world matrix (LPS mm), or a field (*S, ndim) in LPS mm with its grid."""

@@ -99,6 +99,19 @@ class Volume:
             raise IndexError(f"{self.name} has frames 0 to {self.frames - 1}, not {index}")
         return replace(self, array=self.array[index], kind="scalar")
 
+    def slice_last(self) -> Volume:
+        """The same scalar samples with the axis of a volume's only slice as the last index axis."""
+        grid = self.grid
+        if grid.ndim == 2 or grid.size[2] == 1 or 1 not in grid.size:
+            return self
+        order = sorted(range(3), key=lambda axis: grid.size[axis] == 1)
+        turned = Grid(
+            tuple(grid.size[a] for a in order), tuple(grid.spacing[a] for a in order),
+            tuple(grid.direction_matrix[:, order].ravel().tolist()), grid.origin,
+        )  # fmt: skip
+        array = np.transpose(self.array, [2 - a for a in reversed(order)])
+        return replace(self, array=array, grid=turned)
+
     def with_array(self, array: NDArray[Any]) -> Volume:
         """The same image with other values of the same layout."""
         return replace(self, array=array)

@@ -11,7 +11,7 @@ from regtool.imaging.resample import resample
 from regtool.imaging.volume import Volume
 from regtool.prepare.gridding import thick_axis
 from regtool.prepare.preparation import Preparation
-from regtool.spatial.grid import Matrix
+from regtool.spatial.grid import Matrix, centroid
 from regtool.spatial.smooth import gaussian
 
 _BACKGROUND = 80.0
@@ -66,15 +66,7 @@ def _motion(fixed: Volume, moving: Volume, initial: Matrix) -> NDArray[np.float6
 def _centroid(
     volume: Volume, weight: NDArray[np.float64], needed: bool = False
 ) -> NDArray[np.float64]:
-    total = weight.sum()
-    if total <= 0:
-        if needed:
-            raise InputError(f"{volume.name}: the mask is empty, so no box can be placed on it")
-        return volume.grid.centre
-    index = []
-    for axis in range(weight.ndim):
-        others = tuple(a for a in range(weight.ndim) if a != axis)
-        profile = weight.sum(axis=others)
-        index.append(float((profile * np.arange(len(profile))).sum() / total))
-    world = volume.grid.index_to_world @ np.append(index[::-1], 1.0)
-    return world[:-1]
+    place = centroid(weight, volume.grid)
+    if place is None and needed:
+        raise InputError(f"{volume.name}: the mask is empty, so no box can be placed on it")
+    return volume.grid.centre if place is None else place

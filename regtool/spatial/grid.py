@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,3 +84,17 @@ class Grid:
             return False
         apart = np.abs((self.corners() - other.corners()) @ self.direction_matrix)
         return bool((apart / np.asarray(self.spacing)).max() <= tolerance)
+
+
+def centroid(weights: NDArray[Any], grid: Grid) -> Matrix | None:
+    """Mean position of weights (*grid.shape), (ndim,) in LPS mm; None unless their sum is > 0."""
+    total = float(weights.sum(dtype=np.float64))
+    if not total > 0:
+        return None
+    index = []
+    for axis in reversed(range(weights.ndim)):
+        others = tuple(a for a in range(weights.ndim) if a != axis)
+        profile = weights.sum(axis=others, dtype=np.float64)
+        index.append(float(profile @ np.arange(profile.size)) / total)
+    world = grid.index_to_world
+    return world[:-1, :-1] @ np.asarray(index) + world[:-1, -1]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
+import torch
 from imaging_cases import centred, rotation
 
+from regtool.engine.device import computing, limited_threads
 from regtool.errors import GeometryError, InputError
 from regtool.imaging.initial import (
     centre_of_mass,
@@ -15,6 +19,7 @@ from regtool.imaging.initial import (
     initial_transform,
     overlap,
 )
+from regtool.imaging.itk import one_thread
 from regtool.imaging.reading import read_image, read_labels
 from regtool.imaging.resample import resample, transform_points
 from regtool.imaging.transforms import write_affine
@@ -99,6 +104,33 @@ def test_thin_stack(kind: str) -> None:
     assert error_mm(initial_transform(kind, fixed, moving), expected, 20) < 2.5
 
 
+def permuted(volume: Volume, order: tuple[int, int, int]) -> Volume:
+    """The same samples of the world with the index axes (x, y, z) in another order."""
+    grid = volume.grid
+    turned = Grid(
+        tuple(grid.size[a] for a in order), tuple(grid.spacing[a] for a in order),
+        tuple(grid.direction_matrix[:, order].ravel()), grid.origin,
+    )  # fmt: skip
+    array = np.transpose(volume.array, [2 - a for a in reversed(order)])
+    return Volume(np.ascontiguousarray(array), turned)
+
+
+@pytest.mark.parametrize("kind", ["rigid", "affine"])
+@pytest.mark.parametrize("order", [(2, 0, 1), (0, 2, 1)])
+def test_a_stack_of_few_slices_does_not_tilt_whichever_axis_is_thin(
+    kind: str, order: tuple[int, int, int]
+) -> None:
+    expected = truth(3, False)
+    expected[:3, :3] = np.eye(3)
+    expected[:2, :2] = truth(2, False)[:2, :2]
+    fixed = scan(centred((88, 80, 4), (1.4, 1.4, 10.0), FLIP), np.eye(4))
+    moving = scan(centred((80, 88, 4), (1.5, 1.5, 10.0), FLIP), expected)
+    found = initial_transform(kind, permuted(fixed, order), permuted(moving, order))
+    assert np.allclose(found[2, :2], 0, atol=1e-6) and np.allclose(found[:2, 2], 0, atol=1e-6)
+    assert found[2, 2] == pytest.approx(1, abs=1e-6)
+    assert error_mm(found, expected, 20) < 2.5
+
+
 @pytest.mark.parametrize("kind", ["rigid", "affine"])
 def test_two_dimensions(kind: str) -> None:
     expected = truth(2, kind == "affine")
@@ -123,7 +155,28 @@ def test_single_slices_of_parallel_planes(kind: str) -> None:
     apart = transform_points(flat, [found]) - transform_points(flat, [expected])
     assert np.linalg.norm(apart, axis=1).mean() < 1.0
     assert np.linalg.det(found[:3, :3]) > 0
-    assert check_overlap(fixed, moving, found) > 0.5
+    assert overlap(fixed.grid, moving.grid, found) > 0.5
+
+
+@pytest.mark.parametrize("order", [(2, 0, 1), (0, 2, 1)])
+def test_single_slices_along_any_axis(order: tuple[int, int, int]) -> None:
+    """The one slice is found along whichever axis of the file, of each image by itself."""
+    expected = truth(3, False)
+    expected[:3, :3] = np.eye(3)
+    expected[:2, :2] = truth(2, False)[:2, :2]
+    fixed = scan(Grid((90, 80, 1), (1.5, 1.5, 8.0), tuple(FLIP.ravel()), (66, 60, 0.0)), np.eye(4))
+    axes = np.eye(3)
+    moving = scan(
+        Grid((100, 90, 1), (1.4, 1.4, 8.0), tuple(axes.ravel()), (-60, -70, 4.0)), expected
+    )
+    plain = initial_transform("rigid", fixed, moving)
+    mask = Volume(np.ones_like(fixed.array, np.uint8), fixed.grid)
+    found = initial_transform(
+        "rigid", permuted(fixed, order), moving, fixed_mask=permuted(mask, order)
+    )
+    assert error_mm(found, plain) < 0.3
+    other = initial_transform("rigid", fixed, permuted(moving, order))
+    assert error_mm(other, plain) < 0.3
 
 
 def test_single_slices_of_tilted_planes() -> None:
@@ -158,8 +211,29 @@ def test_a_slice_of_a_volume() -> None:
 def test_the_same_every_time_and_whatever_the_threads() -> None:
     fixed = scan(centred((64, 60, 52), (2.0, 2.0, 2.0), FLIP), np.eye(4))
     moving = scan(centred((50, 72, 44), (2.4, 1.8, 2.8), FLIP), truth(3, True))
-    found = [initial_transform("affine", fixed, moving, threads=n) for n in (1, 2)]
+    found = []
+    for threads in (1, 2):
+        with limited_threads(threads):
+            found.append(initial_transform("affine", fixed, moving))
     assert np.array_equal(*found)
+
+
+def test_itk_has_one_thread_until_all_are_done_with_it() -> None:
+    """Pairs are aligned in several threads of Python, beside others in which networks compute."""
+
+    def count() -> int:
+        return sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+
+    with limited_threads(3):
+        first, second = ExitStack(), ExitStack()
+        first.enter_context(one_thread)
+        with computing(torch.device("cpu"), torch.float32, 2):
+            assert (count(), torch.get_num_threads()) == (1, 2)
+            second.enter_context(one_thread)
+        first.close()
+        assert (count(), torch.get_num_threads()) == (1, 3)
+        second.close()
+        assert count() == 3
 
 
 def test_masks_are_respected() -> None:
@@ -186,7 +260,22 @@ def test_far_apart_is_found_from_the_centres() -> None:
     for kind, limit in (("com", 12), ("rigid", 1.0)):
         found = initial_transform(kind, fixed, moving)
         assert error_mm(found, far) < limit
-        assert check_overlap(fixed, moving, found) > 0.5
+        assert overlap(fixed.grid, moving.grid, found) > 0.5
+
+
+def test_a_small_moving_image_inside_a_large_fixed_one_overlaps() -> None:
+    """It lies between the points at which the fixed grid is looked at."""
+    fixed = Volume(np.zeros((400, 300), np.uint8), Grid((300, 400), (1.0, 1.0), (1, 0, 0, 1), (0.0,
+                   0.0)))  # fmt: skip
+    small = Grid((8, 8), (0.5, 0.5), (1, 0, 0, 1), (15.5, 19.5))
+    moving = Volume(np.zeros((8, 8), np.uint8), small)
+    assert overlap(fixed.grid, small, np.eye(3)) == 0
+    check_overlap(fixed, moving, np.eye(3))
+    far = np.eye(3)
+    far[0, 2] = 400
+    for matrix in (far, np.diag([0.0, 0.0, 1.0])):
+        with pytest.raises(GeometryError, match="do not overlap"):
+            check_overlap(fixed, moving, matrix)
 
 
 def test_centre_of_mass_and_overlap() -> None:

@@ -142,7 +142,6 @@ def prepare_case(
             extra.get("fixed_mask"),
             extra.get("moving_mask"),
             seed=seed,
-            threads=1,
         )
     modalities = {
         side: which.modality

@@ -80,7 +80,7 @@ def _found(registrar: Registrar, item: Item, swap: bool) -> Tensor:
     fixed, moving = (Volume(s.image[0].float().cpu().numpy(), grid) for s in sides)
     kind, start = registrar.preparation.initial, None
     if kind != "none":
-        start = initial_transform(kind, fixed, moving, seed=registrar.seed, threads=1)
+        start = initial_transform(kind, fixed, moving, seed=registrar.seed)
     prepared = prepare_pair(fixed, moving, registrar.preparation, initial=start)
     answer = registrar.predict(prepared)
     assert answer.displacement is not None  # the registrar has checked it
