@@ -176,7 +176,7 @@ def read_inputs(request: Request) -> Inputs:
             "both images must have the same dimension"
         )
     for image in (fixed, moving):
-        if min(image.grid.size[:2]) < 2:
+        if sum(n > 1 for n in image.grid.size) < 2:
             raise GeometryError(f"{image.name}: size {image.grid.size} is too small to register")
     return Inputs(
         fixed,

@@ -209,6 +209,39 @@ def test_one_slice_away_from_the_origin_warns(
     assert "warning" not in regtool(*args, "--composite", "--overwrite").ok().err
 
 
+@pytest.mark.parametrize("order", [(2, 0, 1), (0, 2, 1)])
+def test_one_slice_along_another_axis_of_the_file(
+    order: tuple[int, ...], done_slice: Case, regtool: Program, tmp_path: Path
+) -> None:
+    """The same slices stored with their normal along x or y give the same numbers."""
+    for name in ("fixed", "moving"):
+        sitk.WriteImage(
+            sitk.PermuteAxes(sitk.ReadImage(str(done_slice.files[name])), order),
+            str(tmp_path / f"{name}.nii.gz"),
+        )
+    args = ("register", *QUICK, "--initial", "com", "--json", "--overwrite", "--composite")
+    plain = regtool(*args, done_slice.files["fixed"], done_slice.files["moving"], "-o", "out_")
+    turned = regtool(*args, "fixed.nii.gz", "moving.nii.gz", "-o", "out_")
+    one, other = (json.loads(ran.ok().out) for ran in (plain, turned))
+    assert one["jacobian"] == pytest.approx(other["jacobian"], abs=1e-5)
+    for when in ("before", "after"):
+        for number in one["similarity"].values():
+            assert number[when] > 0.1
+        pairs = zip(one["similarity"].values(), other["similarity"].values(), strict=True)
+        assert all(a[when] == pytest.approx(b[when], abs=1e-5) for a, b in pairs)
+    assert read_array(tmp_path / "out_1Warp.nii.gz").shape[:3].index(1) == 2 - order.index(2)
+    regtool("apply", "moving.nii.gz", "-t", RECORD, "-r", "fixed.nii.gz", "-o", "again.nii").ok()
+    again, warped = (read_array(tmp_path / name) for name in ("again.nii", "out_Warped.nii.gz"))
+    assert np.allclose(again, warped, atol=1e-3)
+
+
+def test_a_volume_of_one_line_is_too_small(regtool: Program, tmp_path: Path) -> None:
+    grid = make_grid("identity", (1, 20, 1), (2.0, 2.0, 2.0))
+    save(tmp_path / "line.nii", np.ones(grid.shape, np.float32), grid)
+    ran = regtool("register", *QUICK, "line.nii", "line.nii", "-o", "out_")
+    assert ran.code == 3 and "too small to register" in ran.err
+
+
 def test_slices_for_a_two_dimensional_method(regtool: Program, tmp_path: Path) -> None:
     grid = make_grid("identity", (20, 18, 4), (2.0, 2.0, 8.0))
     files = write_pair(tmp_path, grid, grid, np.eye(4))
