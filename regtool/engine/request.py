@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from regtool.engine.request_checks import check_fields
 from regtool.errors import GeometryError, InputError, UsageError
+from regtool.imaging.contents import finite
 from regtool.imaging.initial import INITIAL_KINDS
 from regtool.imaging.points import read_points
 from regtool.imaging.reading import read_image, read_labels, read_mask
@@ -192,7 +193,7 @@ def read_inputs(request: Request) -> Inputs:
 
 
 def _image(source: Source) -> Volume:
-    volume = source if isinstance(source, Volume) else read_image(source)
+    volume = finite(source) if isinstance(source, Volume) else read_image(source)
     if volume.kind != "scalar":
         raise InputError(f"{volume.name}: is {volume.kind}; a scalar image is needed")
     return volume
@@ -202,7 +203,7 @@ def _companion(source: Source | None, image: Volume, reader: Any) -> Volume | No
     """A mask or label map of ``image``; it may have another grid, not another dimension."""
     if source is None:
         return None
-    volume = source if isinstance(source, Volume) else reader(source)
+    volume = finite(source) if isinstance(source, Volume) else reader(source)
     if volume.ndim != image.ndim:
         raise GeometryError(
             f"{volume.name} is {volume.ndim}-D, but {image.name}, to which it belongs, "
@@ -214,9 +215,14 @@ def _companion(source: Source | None, image: Volume, reader: Any) -> Volume | No
 def _points(source: str | Path | Points | None, image: Volume) -> Points | None:
     if source is None:
         return None
-    points = source if isinstance(source, np.ndarray) else read_points(source).points
+    if isinstance(source, np.ndarray):
+        points, name = source, "landmarks"
+    else:
+        points, name = read_points(source).points, str(source)
     if points.ndim != 2 or points.shape[1] < image.ndim:
-        raise InputError(f"{source}: landmarks need {image.ndim} coordinates each")
+        raise InputError(f"{name}: landmarks need {image.ndim} coordinates each")
+    if not len(points) or not np.isfinite(points).all():
+        raise InputError(f"{name}: landmarks are one or more rows of finite numbers, in mm")
     return points[:, : image.ndim]
 
 

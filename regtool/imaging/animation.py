@@ -17,8 +17,9 @@ def write_animation(path: Path, series: NDArray[np.floating], spacing: tuple[flo
     """Write a series (T, *S), 2-D or 3-D, as a grey GIF that repeats and rests at both ends.
 
     Of volumes the slice that changes most is shown, across the axis of the widest ``spacing`` (mm,
-    one value a tensor axis). Pixels get the shape of ``spacing``; grey values run from the 0.5th to
-    the 99.5th percentile of all frames. Raises OSError when writing fails.
+    one value a tensor axis), or the only one there is. Pixels get the shape of ``spacing``; grey
+    values run from the 0.5th to the 99.5th percentile of all frames. Raises OSError when writing
+    fails.
     """
     from PIL import Image
 
@@ -41,7 +42,8 @@ def _pictures(
     """The frames (T, H, W) to show and the spacing of their axes."""
     if series.ndim == 3:
         return series, (spacing[0], spacing[1])
-    axis = int(np.argmax(spacing))
+    flat = [number for number, n in enumerate(series.shape[1:]) if n == 1]
+    axis = flat[0] if flat else int(np.argmax(spacing))
     slices = np.moveaxis(series, axis + 1, 1)
     change = np.abs(slices[-1] - slices[0]).sum(axis=(1, 2))
     left = [step for number, step in enumerate(spacing) if number != axis]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regtool.errors import InputError
-from regtool.imaging.volume import Kind
+from regtool.imaging.volume import Kind, Volume
 
 _MEANING = {
     "scalar": "an image of one value a voxel",
@@ -39,6 +40,19 @@ def zero_nonfinite(values: NDArray[Any]) -> tuple[NDArray[Any], int]:
     return (np.where(finite, values, values.dtype.type(0)) if count else values), count
 
 
-def nonfinite_warning(path: Path, count: int) -> str:
+def finite(volume: Volume) -> Volume:
+    """An image that was made in memory with 0 for NaN and infinity, and a warning if it has any."""
+    values, count = zero_nonfinite(volume.array)
+    if not count:
+        return volume
+    return replace(
+        volume,
+        array=values,
+        header=replace(volume.header, nonfinite=count),
+        warnings=(*volume.warnings, nonfinite_warning(volume.name, count)),
+    )
+
+
+def nonfinite_warning(path: str | Path, count: int) -> str:
     """What the user is told of them."""
     return f"{path}: {count} NaN or infinite values were read as 0"

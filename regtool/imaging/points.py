@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -41,25 +42,24 @@ class Landmarks:
 def read_points(path: str | Path, ndim: int | None = None) -> Landmarks:
     """Read landmarks in LPS mm from a CSV with columns x,y[,z] or from a Slicer .fcsv.
 
-    ``ndim`` 2 ignores a z column. An .fcsv in RAS is turned to LPS.
-    Raises InputError, naming file and line, when a column or number is missing.
+    ``ndim`` 2 ignores a z column. An .fcsv in RAS is turned to LPS. Lines that begin with # are
+    comments as long as nothing else has come.
+    Raises InputError, naming file and line, when a column or number is missing, or all landmarks.
     """
     file = check_file(path)
     try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
+        lines = file.read_text(encoding="utf-8-sig").split("\n")  # and at nothing rarer
     except UnicodeDecodeError:
         raise InputError(f"{file}: not a text file; landmarks are CSV with x,y,z in mm") from None
     fiducials = file.suffix.lower() == ".fcsv"
-    header, sign = _fcsv_header(lines) if fiducials else (None, 1.0)
-    numbered = [
-        (number, line)
-        for number, line in enumerate(lines, 1)
-        if line.strip() and not line.startswith("#")
-    ]
-    if header is None:
-        if not numbered:
-            raise InputError(f"{file}: no landmarks in the file")
+    numbered = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    comments = list(takewhile(lambda row: row[1].startswith("#"), numbered))
+    numbered = numbered[len(comments) :]
+    header, sign = _fcsv_header([line for _, line in comments]) if fiducials else (None, 1.0)
+    if header is None and numbered:
         header, numbered = numbered[0][1], numbered[1:]
+    if header is None:
+        raise InputError(f"{file}: no landmarks in the file")
     delimiter = next((d for d in ",;\t" if d in header), ",")
     columns = tuple(name.strip().strip('"').lower() for name in header.split(delimiter))
     axes = _AXES[: ndim or (3 if "z" in columns else 2)]
@@ -69,6 +69,8 @@ def read_points(path: str | Path, ndim: int | None = None) -> Landmarks:
             f"{file}: no column {', '.join(missing)}; the first line must name the columns x,y,z "
             "(LPS mm, as antsApplyTransformsToPoints)"
         )
+    if not numbered:
+        raise InputError(f"{file}: no landmarks in the file, only the names of its columns")
     rows = tuple(_cells(file, number, line, delimiter, columns) for number, line in numbered)
     points = np.empty((len(rows), len(axes)))
     for i, ((number, _), row) in enumerate(zip(numbered, rows, strict=True)):

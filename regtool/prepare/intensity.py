@@ -16,6 +16,7 @@ from regtool.prepare.preparation import (
     Window,
     ZScore,
 )
+from regtool.spatial.grid import Grid
 
 Array = NDArray[np.float32]
 _SAMPLE = 2_000_000
@@ -76,13 +77,17 @@ def _rescale(array: Array, low: float, high: float) -> Array:
 
 
 def _bias_corrected(array: Array, volume: Volume, step: BiasField) -> Array:
-    """N4 (Tustison et al., IEEE TMI 2010) estimated on a coarser image, applied to the full one."""
+    """N4 (Tustison et al., IEEE TMI 2010) estimated on a coarser image, applied to the full one.
+
+    Its splines have no place along an axis of one voxel, which is left out.
+    """
     import SimpleITK as sitk
 
     from regtool.imaging.itk import sitk_image
 
-    image = sitk_image(np.maximum(array, 0), volume.grid)
-    factors = [min(step.shrink, max(1, n // 8)) for n in volume.grid.size]
+    grid = _without_flat_axes(volume.grid)
+    image = sitk_image(np.maximum(array, 0).reshape(grid.shape), grid)
+    factors = [min(step.shrink, max(1, n // 8)) for n in grid.size]
     small = sitk.Shrink(image, factors)
     mask = sitk.OtsuThreshold(small, 0, 1, 200)
     if sitk.GetArrayViewFromImage(mask).sum() == 0:
@@ -90,4 +95,13 @@ def _bias_corrected(array: Array, volume: Volume, step: BiasField) -> Array:
     corrector = sitk.N4BiasFieldCorrectionImageFilter()
     corrector.Execute(small, mask)
     field = sitk.GetArrayFromImage(corrector.GetLogBiasFieldAsImage(image))
-    return array / np.exp(field).astype(np.float32)
+    return array / np.exp(field).astype(np.float32).reshape(array.shape)
+
+
+def _without_flat_axes(grid: Grid) -> Grid:
+    """The plane of a single slice as a 2-D grid, wherever it lies; any other grid as it is."""
+    axes = [axis for axis, n in enumerate(grid.size) if n > 1]
+    if grid.ndim == 2 or len(axes) != 2:
+        return grid
+    size, spacing = tuple(grid.size[a] for a in axes), tuple(grid.spacing[a] for a in axes)
+    return Grid(size, spacing, (1.0, 0.0, 0.0, 1.0), (0.0, 0.0))

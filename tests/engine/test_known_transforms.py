@@ -23,7 +23,7 @@ from registration_cases import (
 )
 
 import regtool
-from regtool.errors import GeometryError, UsageError
+from regtool.errors import GeometryError, InputError, UsageError
 from regtool.imaging.volume import Volume
 from regtool.spatial.grid import Grid
 
@@ -210,6 +210,23 @@ def test_python_interface(tmp_path: Path) -> None:
     with pytest.raises(GeometryError, match="2-D"):
         three = make_grid("identity", (8, 8, 8), (2.0, 2.0, 2.0))
         regtool.register(files["fixed"], Volume(np.zeros(three.shape, np.float32), three), "rigid")
+
+
+def test_images_in_memory_with_values_that_are_none() -> None:
+    """One NaN would make every value of the prepared image one."""
+    grid = make_grid("identity", (32, 28), (2.0, 2.0))
+    sound = pair(grid, grid, np.eye(3))
+    images = [Volume(np.array(image.array), image.grid) for image in sound]
+    images[1].array[0, :3] = np.nan, np.inf, -np.inf
+    sound[1].array[0, :3] = 0
+    few = {"iterations": "3,2"}
+    result = regtool.register(*images, "optimise", settings=few)
+    assert any("3 NaN or infinite" in sentence for sentence in result.record["warnings"])
+    assert np.array_equal(result.field, regtool.register(*sound, "optimise", settings=few).field)
+    assert np.isnan(images[1].array[0, 0])  # the caller's own array is left alone
+    for points in (np.zeros((0, 2)), np.full((2, 2), np.nan)):
+        with pytest.raises(InputError, match="landmarks"):
+            regtool.register(*sound, "rigid", fixed_points=points, moving_points=points)
 
 
 def test_global_state_is_left_alone(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from regtool.imaging.animation import write_animation
@@ -54,6 +55,16 @@ def test_of_volumes_the_slice_that_changes_most_across_the_widest_spacing(tmp_pa
     assert first.shape == (13 * 20, 13 * 90)
     assert first.max() < 10
     assert last[:, : 13 * 30].max() < 30 and last[:, 13 * 60 :].min() > 225
+
+
+@pytest.mark.parametrize("flat", [0, 1, 2])
+def test_of_a_volume_of_one_slice_that_slice(tmp_path: Path, flat: int) -> None:
+    shape, spacing = [30, 40], [1.0, 2.0]
+    shape.insert(flat, 1)
+    spacing.insert(flat, 1.5)
+    series = np.random.default_rng(0).uniform(size=(2, *shape)).astype(np.float32)
+    write_animation(tmp_path / "a.gif", series, tuple(spacing))
+    assert frames(tmp_path / "a.gif")[0][0].shape == (9 * 30, 9 * 80)
 
 
 def test_a_constant_series_is_black(tmp_path: Path) -> None:

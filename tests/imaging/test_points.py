@@ -40,6 +40,20 @@ def test_other_separators_and_byte_order_mark(tmp_path: Path) -> None:
     assert read_points(tmp_path / "a.csv").points.tolist() == [[1, 2, 3]]
 
 
+def test_labels_with_marks_are_no_comments(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("# from a scanner\n\n#\nlabel,x,y,z\n#1,1,2,3\n#2,4,5,6\n", "utf-8")
+    marks = read_points(path)
+    assert marks.names == ("#1", "#2")
+    assert marks.points.tolist() == [[1, 2, 3], [4, 5, 6]]
+
+
+def test_only_line_feeds_end_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes("x,y,z,label\r\n1,2,3,a\u2028b\r\n4,5,6,c\x0bd\r7,8,9,e".encode())
+    assert read_points(path).names == ("a\u2028b", "c\x0bd", "e")
+
+
 @pytest.mark.parametrize(("system", "sign"), [("LPS", 1), ("RAS", -1), ("0", -1), ("1", 1)])
 def test_slicer_fiducials(tmp_path: Path, system: str, sign: int) -> None:
     path = tmp_path / "a.fcsv"
@@ -55,6 +69,9 @@ def test_slicer_fiducials(tmp_path: Path, system: str, sign: int) -> None:
     again = read_points(tmp_path / "b.fcsv")
     assert np.array_equal(again.points, marks.points)
     assert again.names == ("F-1",)
+    path.write_text(f"# CoordinateSystem = {system}\n")
+    with pytest.raises(InputError, match="no landmarks"):
+        read_points(path)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +79,10 @@ def test_slicer_fiducials(tmp_path: Path, system: str, sign: int) -> None:
     [
         ("", "empty"),
         ("\n\n", "no landmarks"),
+        ("x,y,z\n", "no landmarks"),
+        ("# of nobody\nlabel,x,y,z\n\n", "no landmarks"),
         ("1,2,3\n4,5,6\n", "column"),
+        ("x,y,z\n#1,2,3\n", "line 2"),
         ("x,y,z\n1,2,three\n", "line 2"),
         ("x,y,z\n1,2,nan\n", "line 2"),
         ("x,y,z\n1,2\n", "line 2"),

@@ -213,3 +213,28 @@ def test_bias_correction_flattens_a_shaded_block():
     core = inside > 0
     variation = [np.std(v.array[core]) / np.mean(v.array[core]) for v in (plain, flat)]
     assert variation[1] < 0.5 * variation[0]
+
+
+@pytest.mark.parametrize("flat", [0, 1, 2])
+def test_n4_takes_volumes_of_one_slice(flat):
+    """It corrects the plane as it corrects the same picture in 2-D."""
+    y, x = np.mgrid[:48, :40].astype(float)
+    picture = ((x - 20) ** 2 + (y - 24) ** 2 < 300) * 500 * (1 + 0.8 * x / 40) + 10
+    plane = Grid((40, 48), (1.5, 1.2), (1.0, 0.0, 0.0, 1.0), (0.0, 0.0))
+    (wanted,) = normalise([Volume(picture.astype(np.float32), plane)], [BiasField(), MinMax()],
+                          [None])  # fmt: skip
+    array = np.expand_dims(picture.astype(np.float32), 2 - flat)
+    spacing = [1.5, 1.2]
+    spacing.insert(flat, 8.0)
+    grid = Grid(array.shape[::-1], tuple(spacing), tuple(oblique(0.3).ravel()), (1.0, 2.0, 3.0))
+    (found,) = normalise([Volume(array, grid)], [BiasField(), MinMax()], [None])
+    assert found.array.shape == array.shape
+    assert np.allclose(found.array.squeeze(), wanted.array, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("slices", [2, 3])
+def test_n4_takes_a_few_slices(slices):
+    grid = Grid((40, 48, slices), (1.5, 1.2, 8.0), tuple(np.eye(3).ravel()), (0.0,) * 3)
+    array = np.random.default_rng(0).uniform(1, 2, grid.shape).astype(np.float32)
+    (found,) = normalise([Volume(array, grid)], [BiasField(), MinMax()], [None])
+    assert np.isfinite(found.array).all()
