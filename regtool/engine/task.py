@@ -146,7 +146,7 @@ def _given_field(spec: str | None, prepared: Prepared) -> Tensor | None:
     if any(ndim != prepared.grid.ndim for ndim in grids):
         raise GeometryError(f"{spec}: not a transform of {prepared.grid.ndim}-D images")
     u = chain_displacement(prepared.grid, [*chain.transforms, inverted(prepared.initial)])
-    return u[1:].movedim(1, 0).contiguous() if prepared.sliced else u[None]
+    return prepared.unstack(u)
 
 
 def finish(

@@ -7,7 +7,6 @@ process so that it crashes later. What comes back from the other process are pla
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from regtool.errors import InputError, RegtoolError
+from regtool.imaging.memory import machine_memory
 
 _BOOT = """
 import json, sys
@@ -97,7 +97,7 @@ def _limit() -> None:
         import resource
     except ImportError:  # not a POSIX system
         return
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    memory = machine_memory()
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     if hard == resource.RLIM_INFINITY or hard > memory:
         resource.setrlimit(resource.RLIMIT_AS, (memory, hard))

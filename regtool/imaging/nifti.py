@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 import zlib
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from regtool.errors import GeometryError, InputError, OutputError
+from regtool.imaging.memory import machine_memory
 from regtool.spatial.grid import Grid
 
 GZIP_MAGIC = b"\x1f\x8b"
@@ -182,7 +182,7 @@ def _check_claim(path: Path, shape: tuple[int, ...], wanted: int, available: int
 
 def check_memory(path: Path, size: str, wanted: int) -> None:
     """Refuse an image that is larger than the machine's memory; raises InputError."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    memory = machine_memory()
     if wanted > memory:
         raise InputError(
             f"{path}: {size} voxels need {wanted / 2**30:.1f} GiB; this machine has "

@@ -23,7 +23,7 @@ Field = tuple[NDArray[np.float32], Grid]
 Transform = Matrix | Field
 """A homogeneous world matrix (LPS mm), or a field (*S, ndim) in LPS mm with its grid."""
 
-LINEAR_SUFFIXES = (".mat", ".tfm", ".txt", ".h5", ".hdf5", ".xfm")
+TRANSFORM_SUFFIXES = (".mat", ".tfm", ".txt", ".h5", ".hdf5", ".xfm")
 _PLAIN_SUFFIXES = (".mat", ".tfm", ".txt")
 
 
@@ -88,7 +88,7 @@ def read_transforms(path: str | Path) -> list[Transform]:
     Raises InputError or GeometryError as ``read_field`` and ``read_affine``.
     """
     file = check_file(path)
-    if not file.name.lower().endswith(LINEAR_SUFFIXES):
+    if not file.name.lower().endswith(TRANSFORM_SUFFIXES):
         return [read_field(file)]
     return _read_parts(file)
 

@@ -52,26 +52,18 @@ class SurfaceDistances:
         return not (self.from_fixed.size and self.from_moving.size)
 
 
-def surface_distances(
-    fixed: ArrayLike, moving: ArrayLike, spacing: Sequence[float]
-) -> SurfaceDistances | None:
-    """Surface distances of two masks (*S), non-zero inside; None when both are empty.
-
-    ``spacing`` in mm, one value an array axis. A surface voxel is one inside with a face neighbour
-    outside; what lies beyond the image is outside. Axes of one voxel do not count as neighbours,
-    so that a single slice has an outline. Raises ValueError for different shapes or spacing.
-    """
-    a, b = label_pair(fixed, moving)
-    return _distances(a != 0, b != 0, _checked(spacing, a.ndim), _flat(a.shape))
-
-
 def group_surfaces(
     fixed: ArrayLike,
     moving: ArrayLike,
     spacing: Sequence[float],
     groups: Mapping[str, Iterable[int]] | Mapping[int, Iterable[int]],
 ) -> dict[Any, SurfaceDistances]:
-    """Surface distances of unions of labels, by name. Groups empty in both maps are left out."""
+    """Surface distances of unions of labels, by name. Groups empty in both maps are left out.
+
+    ``spacing`` in mm, one value an array axis. A surface voxel is one inside with a face neighbour
+    outside; what lies beyond the image is outside. Axes of one voxel do not count as neighbours,
+    so that a single slice has an outline. Raises ValueError for different shapes or spacing.
+    """
     a, b = label_pair(fixed, moving)
     mm = _checked(spacing, a.ndim)
     values, first, second = enumerate_labels(a, b)

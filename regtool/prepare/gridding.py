@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from itertools import permutations
 from math import prod
@@ -10,6 +9,7 @@ from math import prod
 import numpy as np
 
 from regtool.errors import GeometryError
+from regtool.imaging.memory import machine_memory
 from regtool.prepare.preparation import Preparation
 from regtool.spatial.grid import Grid, Matrix
 
@@ -116,7 +116,7 @@ def network_grid(
 
 def _check_size(size: list[int]) -> None:
     """Refuse a grid of which not even one image fits into the memory."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    memory = machine_memory()
     if 4 * prod(size) > memory:
         raise GeometryError(
             f"the network's grid would have {'×'.join(map(str, size))} voxels, for which this "

@@ -57,18 +57,23 @@ class Prepared:
         still = torch.zeros_like(u[:, :1])  # nothing moves across slices
         return torch.cat([still, u], 1).movedim(0, 1).contiguous()
 
+    def unstack(self, displacement: Tensor) -> Tensor:
+        """A displacement (grid.ndim, *grid.shape) as that of the method, (B, ndim, *S)."""
+        if not self.sliced:
+            return displacement[None]
+        return displacement[1:].movedim(1, 0).contiguous()  # slices keep to themselves
+
     def world_field(self, displacement: Tensor) -> NDArray[np.float32]:
         """A method's displacement as LPS mm on the fixed grid, (*fixed.shape, ndim)."""
         return to_world_field(self.stack(displacement), self.grid, self.fixed, self.taper)
 
     def network_displacement(self, field: NDArray[np.floating]) -> Tensor:
         """A field in LPS mm on the fixed grid as displacement (B, ndim, *S) of the network."""
-        u = to_network_displacement(field, self.fixed, self.grid)
-        return u[1:].movedim(1, 0).contiguous() if self.sliced else u[None]
+        return self.unstack(to_network_displacement(field, self.fixed, self.grid))
 
     def world_affine(self, prediction: Prediction) -> Matrix:
         """The whole affine part, LPS mm: the method's own (if any), then the initial one."""
-        if prediction.affine is None or self.sliced:
+        if prediction.affine is None:  # as with slices, each of which may have its own
             return self.initial
         own = prediction.affine[0].detach().cpu().double().numpy()
         return self.initial @ affine_to_world(own, self.grid)
@@ -218,11 +223,10 @@ def _to_voxels(points: NDArray[np.float64], grid: Grid, through: Matrix) -> Tens
     return torch.from_numpy(np.ascontiguousarray(index[:, ::-1])).float()[None]
 
 
-__all__ = ["Prepared", "prepare_pair"]
-
-
 def as_preparation(config: Mapping[str, Any]) -> Preparation:
     """The Preparation stored in a preset or config.json. Raises WeightsError for a bad one."""
+    if "preparation" not in config:
+        raise WeightsError("config.json of the weights: it has no entry 'preparation'")
     try:
         return Preparation.model_validate(config["preparation"])
     except ValidationError as error:

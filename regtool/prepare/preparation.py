@@ -79,7 +79,8 @@ class Preparation(_Frozen):
     ``intensity``, or centroid of ``motion``, |fixed - moving|; ``--roi`` goes before all of them.
     ``outside``: beyond a box the field fades to zero over ``taper`` voxels, or the whole image is
     covered by ``tiles`` of that size, overlapping by ``overlap`` and blended.
-    ``intensity``: steps in their order, ``intensity_on`` the whole ``image`` or only the ``box``.
+    ``intensity``: steps in their order, ``intensity_on`` the whole ``image`` or only the ``box``,
+    which takes no mask.
     ``initial``: default of ``--initial``.
     """
 
@@ -129,6 +130,10 @@ class Preparation(_Frozen):
             raise ValueError("size must be at most 65536")
         if self.outside == "tiles" and None in self.size:
             raise ValueError("tiles need a size for every axis")
+        if self.intensity_on == "box" and any(
+            isinstance(step, Percentile | ZScore) and step.of == "mask" for step in self.intensity
+        ):
+            raise ValueError("intensities of a mask are those of the image, not of the box")
         return self
 
     @property

@@ -39,7 +39,7 @@ def tile_weight(tile: tuple[int, ...], device: torch.device) -> Tensor:
 
 
 def cut(pair: Pair, tile: Tile) -> Pair:
-    """The part of a pair inside a tile; landmarks move into its coordinates."""
+    """The part of a pair and its field inside a tile; landmarks move into its coordinates."""
     where = (slice(None), slice(None), *tile)
     corner = torch.tensor([float(part.start) for part in tile])
 
@@ -52,9 +52,11 @@ def cut(pair: Pair, tile: Tile) -> Pair:
             None if sample.points is None else sample.points - corner.to(sample.points),
             sample.modality,
             sample.directions,
+            None if sample.original is None else sample.original[where],
         )
 
-    return Pair(of(pair.fixed), of(pair.moving))
+    field = None if pair.field is None else pair.field[where]
+    return Pair(of(pair.fixed), of(pair.moving), field)
 
 
 def blended(

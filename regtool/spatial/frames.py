@@ -28,13 +28,9 @@ def tensor_order(matrix: Matrix) -> Matrix:
     return matrix[np.ix_(order, order)]
 
 
-def index_map(source: Grid, target: Grid, between: Matrix | None = None) -> Matrix:
-    """Homogeneous matrix from tensor indices of ``source`` to tensor indices of ``target``.
-
-    ``between`` is a world transform (LPS mm) applied on the way.
-    """
-    middle = np.eye(source.ndim + 1) if between is None else between
-    return tensor_order(target.world_to_index @ middle @ source.index_to_world)
+def index_map(source: Grid, target: Grid) -> Matrix:
+    """Homogeneous matrix from tensor indices of ``source`` to tensor indices of ``target``."""
+    return tensor_order(target.world_to_index @ source.index_to_world)
 
 
 def to_world_field(

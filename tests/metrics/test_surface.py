@@ -12,7 +12,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from regtool.metrics.dice import dice
-from regtool.metrics.surface import group_surfaces, hd95, surface_dice, surface_distances
+from regtool.metrics.surface import group_surfaces, hd95, surface_dice
 
 
 def label_maps(shape, seed, labels=3):
@@ -21,6 +21,12 @@ def label_maps(shape, seed, labels=3):
     noise = [gaussian_filter(rng.standard_normal(shape), 2.0) for _ in range(2)]
     mixed = (noise[0], 0.8 * noise[0] + 0.6 * noise[1])
     return [np.digitize(x, np.quantile(x, [0.55, 0.7, 0.85])[:labels]) for x in mixed]
+
+
+def distances(fixed, moving, spacing):
+    """Surface distances of all that is not 0."""
+    masks = [np.asarray(x != 0, np.uint8) for x in (fixed, moving)]
+    return group_surfaces(*masks, spacing, {1: (1,)})[1]
 
 
 def one_hot(labels, count):
@@ -75,7 +81,7 @@ def test_largest_distance_and_overlap_agree_with_itk(shape, spacing):
         ]
         hausdorff = sitk.HausdorffDistanceImageFilter()
         hausdorff.Execute(*outlines)
-        found = surface_distances(fixed == label, moving == label, spacing)
+        found = distances(fixed == label, moving == label, spacing)
         assert found.hausdorff(100) == pytest.approx(hausdorff.GetHausdorffDistance(), abs=1e-4)
 
 
@@ -85,7 +91,7 @@ def test_cubes_by_hand():
     b = a.copy()
     a[2:6, 2:6, 2:6] = b[4:8, 2:6, 2:6] = 5
     spacing = (3.0, 1.0, 1.0)
-    found = surface_distances(a, b, spacing)
+    found = distances(a, b, spacing)
     assert len(found.from_fixed) == len(found.from_moving) == 4**3 - 2**3
     assert found.hausdorff(100) == 6.0
     assert hd95(a, b, spacing) == {5: 6.0}
@@ -105,13 +111,13 @@ def test_empty_structures():
     assert surface_dice(a, b, (1, 1), 100.0) == {4: 0.0}
     assert hd95(b, a, (1, 1)) == {4: math.inf}
     assert hd95(a, a, (1, 1)) == {} == surface_dice(a, a, (1, 1), 1.0)
-    assert surface_distances(a, a, (1, 1)) is None
+    assert group_surfaces(a, a, (1, 1), {4: (4,)}) == {}
     assert hd95(a, b, (1, 1), labels=[1, 4]) == {4: math.inf}
 
 
 def test_borders_of_the_image_are_surface():
     full = np.ones((3, 4), int)
-    assert len(surface_distances(full, full, (1, 1)).from_fixed) == 10
+    assert len(distances(full, full, (1, 1)).from_fixed) == 10
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
@@ -127,14 +133,14 @@ def test_one_slice_is_measured_as_in_two_dimensions(axis):
 def test_structure_in_one_slice_of_a_volume_is_all_surface():
     a = np.zeros((5, 6, 6), int)
     a[2, 1:5, 1:5] = 1
-    assert len(surface_distances(a, a, (1, 1, 1)).from_fixed) == 16
+    assert len(distances(a, a, (1, 1, 1)).from_fixed) == 16
 
 
 def test_groups_are_unions():
     fixed, moving = label_maps((20, 24, 22), 4)
     found = group_surfaces(fixed, moving, (1, 2, 3), {"both": (2, 3), "none": (9,)})
     assert list(found) == ["both"]
-    whole = surface_distances(fixed >= 2, moving >= 2, (1, 2, 3))
+    whole = distances(fixed >= 2, moving >= 2, (1, 2, 3))
     assert found["both"].hausdorff() == pytest.approx(whole.hausdorff())
 
 
@@ -144,7 +150,7 @@ def test_refusals():
         hd95(a, a[:2], (1, 1))
     for spacing in ((1,), (1, 0), (1, 1, 1)):
         with pytest.raises(ValueError, match="spacing"):
-            surface_distances(a, a, spacing)
+            distances(a, a, spacing)
 
 
 def test_wide_and_negative_labels():

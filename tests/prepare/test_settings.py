@@ -57,6 +57,16 @@ def test_stored_preparations_are_read_and_bad_ones_are_the_weights_fault():
     assert as_preparation({"preparation": stored}).size == (None, 64)
     with pytest.raises(WeightsError, match=r"preparation\.multiple"):
         as_preparation({"preparation": {**stored, "multiple": 0}})
+    with pytest.raises(WeightsError, match="no entry 'preparation'"):
+        as_preparation({})
+
+
+@pytest.mark.parametrize("step", [ZScore(of="mask"), Percentile(of="mask")])
+def test_a_mask_says_nothing_of_intensities_of_the_box(step):
+    kept = {"spacing": (1.0, 1.0), "size": (32, 32), "intensity": (Window(), step)}
+    assert Preparation(**kept).intensity_on == "image"
+    with pytest.raises(ValidationError, match="mask"):
+        Preparation(**kept, intensity_on="box")
 
 
 def test_an_image_without_a_foreground_has_no_bias_to_correct():

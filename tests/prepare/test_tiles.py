@@ -43,6 +43,16 @@ def test_a_smooth_answer_is_blended_exactly():
     assert torch.allclose(out[:, :1], pair.fixed.image * 0.1, atol=1e-4)
 
 
+def test_a_tile_has_its_part_of_everything():
+    pair = pair_of((50, 70))
+    pair.fixed.original = pair.fixed.image + 1
+    pair.field = identity((50, 70))[None]
+    tile = plan_tiles((50, 70), (32, 32), 0.5)[3]
+    part = cut(pair, tile)
+    assert torch.equal(part.field, pair.field[(..., *tile)])
+    assert torch.equal(part.fixed.original, part.fixed.image + 1)
+
+
 def test_different_answers_leave_no_jump():
     pair, count = pair_of((32, 128)), iter(range(100))
 

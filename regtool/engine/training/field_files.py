@@ -145,5 +145,4 @@ def _chain(record_path: Path) -> list[Transform]:
 
 def _items(u: Tensor, prepared: Prepared) -> Tensor:
     """(ndim, *grid) as one displacement for each item, (B, ndim, *S)."""
-    whole = torch.as_tensor(u)
-    return whole[1:].movedim(1, 0).contiguous() if prepared.sliced else whole[None]
+    return prepared.unstack(torch.as_tensor(u))
