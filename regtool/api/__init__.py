@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from regtool.data.cases import Case, PairCase, Raw, assign_splits
 from regtool.errors import DeviceError, GeometryError, InputError, PluginError, UsageError
-from regtool.free_memory import free_memory
+from regtool.memory import free_memory
 from regtool.plugins.description import (
     API_VERSION,
     CAPABILITIES,

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from regtool.errors import InputError, RegtoolError
-from regtool.imaging.memory import machine_memory
+from regtool.memory import machine_memory
 
 _BOOT = """
 import json, sys

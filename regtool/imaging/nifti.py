@@ -15,7 +15,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from regtool.errors import GeometryError, InputError, OutputError
-from regtool.imaging.memory import machine_memory
+from regtool.memory import machine_memory
 from regtool.spatial.grid import Grid
 
 GZIP_MAGIC = b"\x1f\x8b"

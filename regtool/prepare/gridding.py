@@ -9,7 +9,7 @@ from math import prod
 import numpy as np
 
 from regtool.errors import GeometryError
-from regtool.imaging.memory import machine_memory
+from regtool.memory import machine_memory
 from regtool.prepare.preparation import Preparation
 from regtool.spatial.grid import Grid, Matrix
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from regtool import free_memory as module
+from regtool import memory as module
 from regtool.api import free_memory
 
 CPU = torch.device("cpu")

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 from warm_cli import run_fresh
 
-from regtool import free_memory
+from regtool import memory
 from regtool.api import Context, DeviceError, Pair, Prediction, Sample, UsageError
 from regtool.plugins import discovery
 from regtool.prepare.preparation import Preparation
@@ -234,8 +234,8 @@ def test_a_volume_with_a_side_too_short_to_shrink_is_refused_as_well():
 
 def test_nothing_is_refused_where_the_system_does_not_tell(tmp_path, monkeypatch):
     (tmp_path / "meminfo").write_text("odd")
-    monkeypatch.setattr(free_memory, "_MEMINFO", tmp_path / "meminfo")
-    monkeypatch.setattr(free_memory, "_CGROUP", tmp_path)
+    monkeypatch.setattr(memory, "_MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(memory, "_CGROUP", tmp_path)
     check(tiny().network, (512, 512, 512), options(), torch.device("cpu"))
 
 

@@ -1,4 +1,4 @@
-"""How much memory there is to use at this moment."""
+"""How much memory the machine has, and how much there is to use at this moment."""
 
 from __future__ import annotations
 
@@ -11,6 +11,11 @@ if TYPE_CHECKING:
 
 _CGROUP = Path("/sys/fs/cgroup")
 _MEMINFO = Path("/proc/meminfo")
+
+
+def machine_memory() -> int:
+    """The machine's physical memory in bytes."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def free_memory(device: torch.device) -> float | None:
@@ -37,7 +42,7 @@ def _machine() -> float | None:
     except (OSError, ValueError):
         pass
     try:
-        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+        return float(machine_memory())
     except (AttributeError, ValueError, OSError):
         return None
 
