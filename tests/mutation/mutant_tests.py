@@ -13,8 +13,11 @@ from mutant_operators import Mutant
 class Tests:
     """The tests that passed in a recorded run: their seconds, and the lines that each ran."""
 
-    def __init__(self, data: list[Path], reports: list[Path], root: Path) -> None:
-        self._seconds = {k: v for report in reports for k, v in _passed(report).items()}
+    def __init__(
+        self, data: list[Path], reports: list[Path], root: Path, slowest: float | None = None
+    ) -> None:
+        passed = {k: v for report in reports for k, v in _passed(report).items()}
+        self._seconds = {k: v for k, v in passed.items() if slowest is None or v <= slowest}
         self._data = []
         for file in data:
             read = coverage.CoverageData(str(file))

@@ -51,7 +51,7 @@ def main() -> None:
 
         recorded = Tests(
             sorted(options.recorded.rglob(".coverage*")), sorted(options.recorded.rglob("*.xml")),
-            tree,
+            tree, options.slowest,
         )  # fmt: skip
         _run(tree, ["--collect-only", "tests"], 300, out / "last.log", keep_bytecode=True)
         results = Results(out / "mutants.json")
@@ -85,6 +85,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--count", type=int, default=300)
     parser.add_argument("--seed", type=int, default=10)
     parser.add_argument("--commit", default="HEAD", help="the commit that the run was recorded of")
+    parser.add_argument("--slowest", type=float, help="leave out tests that take longer, seconds")
     parser.add_argument("--budget", type=float, default=15, help="seconds of the first tests")
     parser.add_argument("--also", nargs="*", default=[], help="new tests, for those that survived")
     return parser.parse_args()

@@ -17,7 +17,7 @@ from regtool.spatial.frames import (
     to_network_displacement,
     to_world_field,
 )
-from regtool.spatial.grid import Grid
+from regtool.spatial.grid import Grid, centroid
 
 AFFINE = np.array(
     [[1.1, 0.05, 0.0, 2.0], [-0.1, 0.95, 0.02, -1.0], [0.0, 0.03, 1.05, 0.5], [0, 0, 0, 1.0]]
@@ -94,3 +94,12 @@ def test_a_grid_has_one_number_of_dimensions():
     ):
         with pytest.raises(ValueError, match="disagree"):
             Grid((4, 5), spacing, direction, origin)
+
+
+def test_the_centroid_depends_on_the_weights_proportions_alone():
+    plane = Grid((4, 3), (2.0, 1.0), (1.0, 0.0, 0.0, 1.0), (10.0, 0.0))
+    weights = np.zeros((3, 4))
+    weights[1, 1], weights[2, 3] = 3e-4, 1e-4
+    assert centroid(weights, plane) == pytest.approx([10 + 2 * 1.5, 1.25])
+    assert centroid(1e6 * weights, plane) == pytest.approx([10 + 2 * 1.5, 1.25])
+    assert centroid(np.zeros((3, 4)), plane) is None
