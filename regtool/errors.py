@@ -82,6 +82,9 @@ def expected(error: BaseException) -> RegtoolError | None:
     found: RegtoolError | None = None
     if isinstance(error, MemoryError):
         found = DeviceError("not enough memory; use a smaller image or preset")
+    elif isinstance(error, SystemError) and " without " in str(error):
+        # Python fails so ("error return without exception set") where it had no room for the error.
+        found = DeviceError("Python broke off, most likely for want of memory")
     elif isinstance(error, OSError):
         name = f"{error.filename}: " if error.filename else ""
         full = error.errno == errno.ENOMEM

@@ -136,6 +136,14 @@ def test_no_thread_to_be_had_is_no_bug() -> None:
     assert expected(RuntimeError("something else")) is None
 
 
+def test_python_that_has_no_room_for_its_error() -> None:
+    """Met at 16 MiB: ``error return without exception set``, from the import of a module."""
+    assert isinstance(expected(SystemError("error return without exception set")), DeviceError)
+    nothing = SystemError("<function f> returned NULL without setting an exception")
+    assert isinstance(expected(nothing), DeviceError)
+    assert expected(SystemError("a bad call of a C function")) is None
+
+
 def test_an_image_that_goes_while_it_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
