@@ -76,6 +76,11 @@ def main() -> NoReturn:
     # NumPy only multiplies small matrices here; its waiting threads would take the processor from
     # PyTorch's (benchmarks/cohort.py shows it).
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # PyTorch's own, which wait for each other after every step, sleep meanwhile. Spinning, they took
+    # three to ten times as long where another program had one of the cores; on a quiet machine
+    # sleeping costs nothing that can be measured.
+    if "GOMP_SPINCOUNT" not in os.environ:
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         _catch_signals()
         _run(debug)

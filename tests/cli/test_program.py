@@ -41,6 +41,28 @@ def test_light_commands_import_nothing_heavy(arguments: list[str], tmp_path: Pat
     assert json.loads(done.stderr.splitlines()[-1]) == []
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE"), ({"GOMP_SPINCOUNT": "9"}, None)],
+)
+def test_waiting_threads_sleep_unless_somebody_says_otherwise(
+    given: dict[str, str], expected: str | None, tmp_path: Path
+) -> None:
+    code = (
+        "import os, sys\n"
+        "from regtool.cli.app import main\n"
+        "sys.argv = ['regtool', '--version']\n"
+        "try:\n    main()\n"
+        "except SystemExit:\n    print(os.environ.get('OMP_WAIT_POLICY'), file=sys.stderr)\n"
+    )
+    unset = {k: v for k, v in environment().items() if not k.startswith(("OMP_WAIT", "GOMP_"))}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path,
+        env={**unset, **given},
+    )  # fmt: skip
+    assert done.stderr.splitlines()[-1] == str(expected)
+
+
 def test_register_does_not_import_the_compiler(tiny: dict[str, Path], tmp_path: Path) -> None:
     """torch's compiler takes a second to import, and its optimisers import it."""
     unwanted = (
