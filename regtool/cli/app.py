@@ -77,8 +77,8 @@ def main() -> NoReturn:
     # PyTorch's (benchmarks/cohort.py shows it).
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # PyTorch's own, which wait for each other after every step, sleep meanwhile. Spinning, they took
-    # three to ten times as long where another program had one of the cores; on a quiet machine
-    # sleeping costs nothing that can be measured.
+    # two to eight times as long where other programs had the cores (benchmarks/busy.py); on a quiet one
+    # sleeping costs little.
     if "GOMP_SPINCOUNT" not in os.environ:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
