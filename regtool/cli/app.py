@@ -76,9 +76,8 @@ def main() -> NoReturn:
     # NumPy only multiplies small matrices here; its waiting threads would take the processor from
     # PyTorch's (benchmarks/cohort.py shows it).
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    # PyTorch's own, which wait for each other after every step, sleep meanwhile. Spinning, they took
-    # two to eight times as long where other programs had the cores (benchmarks/busy.py); on a quiet one
-    # sleeping costs little.
+    # PyTorch's own wait for each other after every step, and sleep meanwhile. Spinning, they took
+    # two to eight times as long where other programs had the cores (benchmarks/busy.py).
     if "GOMP_SPINCOUNT" not in os.environ:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
