@@ -91,11 +91,12 @@ def main() -> NoReturn:
 
 
 def _run(debug: bool) -> None:
-    from regtool.cli import messages, register
+    from regtool.cli import messages, register, usage
 
     messages.install()
     try:
-        create()(args=register.with_default_refine(sys.argv[1:]))
+        # Not standalone: typer would print its own errors, in three lines, and hide them.
+        code = create()(args=register.with_default_refine(sys.argv[1:]), standalone_mode=False)
     except SystemExit as end:
         cause = end.__context__  # typer catches a broken pipe itself, and exits with 1
         if not isinstance(cause, BrokenPipeError):
@@ -104,7 +105,12 @@ def _run(debug: bool) -> None:
             sys.exit(0)
         _fail(expected(cause) or cause, debug)
     except Exception as error:
-        _fail(expected(error) or error, debug)
+        if usage.is_help(error):
+            print(error, file=sys.stderr)
+            sys.exit(2)
+        _fail(usage.understood(error) or expected(error) or error, debug)
+    if code:  # what typer.Exit carried
+        sys.exit(code)
 
 
 def _has_no_reader(number: int) -> bool:

@@ -143,6 +143,30 @@ def test_usage_errors(regtool: Program) -> None:
         assert "Traceback" not in ran.err and "╭" not in ran.err
 
 
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["apply", "x.nii", "-n", "labels"], "'labels' is not one of"),
+        (["register", "--refin", "a", "b"], "option: --refin. Did you mean "),
+        (["regster"], "Did you mean 'register'? see regtool --help"),
+        (["demo", "--seed", "x"], "'--seed'"),
+        (["plugins", "new"], "missing argument"),
+        (["weights", "lst"], "see regtool weights --help"),
+        (["apply", "x.nii", "-t"], "requires an argument; see regtool apply --help"),
+        (
+            ["rerun", "a.json", "b.json", "c.json"],
+            "argument(s) (b.json c.json); see regtool rerun",
+        ),
+    ],
+)
+def test_a_usage_error_is_one_line(args: list[str], says: str, regtool: Program) -> None:
+    ran = regtool(*args)
+    assert ran.code == 2 and ran.out == ""
+    assert len(ran.err.splitlines()) == 1, ran.err
+    assert ran.err.startswith("regtool: error: ") and ran.err.endswith(" --help\n")
+    assert says in ran.err and "Value error" not in ran.err
+
+
 def test_debug_shows_the_traceback(regtool: Program) -> None:
     quiet = regtool("jacobian", "none.nii.gz")
     loud = regtool("jacobian", "none.nii.gz", "--debug")
