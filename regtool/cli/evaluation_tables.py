@@ -53,6 +53,8 @@ def tell(result: dict[str, Any]) -> None:
     if any("labels" in pair["details"] for pair in result["pairs"]):
         log.info("labels warped with: %s", result["settings"]["label_interpolation"])
     comparison = result["comparison"] or {"unmatched": {}, "repeated": {}}
+    if not result["comparison"]:
+        _tell_repeated(result["pairs"])
     for run, count in comparison["unmatched"].items():
         if count:
             log.warning("%s: %d pairs are not in every run and not compared", run, count)
@@ -63,6 +65,16 @@ def tell(result: dict[str, Any]) -> None:
         log.error("%s: %s", one["name"], one["error"])
     if len(result["failed"]) > LISTED:
         log.error("and %d more; see --json or --csv", len(result["failed"]) - LISTED)
+
+
+def _tell_repeated(pairs: list[dict[str, Any]]) -> None:
+    """Warn where the mean is over several registrations of the same images."""
+    from regtool.engine.evaluate.compare import repeated
+
+    count = repeated(pairs)
+    if count:
+        what = "1 pair occurs" if count == 1 else f"{count} pairs occur"
+        log.warning("%s more than once; for runs side by side use --compare", what)
 
 
 def number(key: str, value: float | None) -> str:

@@ -179,6 +179,16 @@ def test_runs_side_by_side(runs: Path, regtool: Program) -> None:
     assert f"+{test['mean_difference']:.4f}" in dice and "0.031" in dice
 
 
+def test_two_runs_in_one_mean_are_told(runs: Path, regtool: Program) -> None:
+    told = "6 pairs occur more than once; for runs side by side use --compare"
+    args = ("--metrics", "seconds")
+    assert told in regtool("evaluate", runs / "half", runs / "good", *args).ok().err
+    assert told in regtool("evaluate", runs, *args).ok().err
+    assert "more than once" not in regtool("evaluate", runs / "good", *args).ok().err
+    runs_apart = ("--compare", runs / "half", "--compare", runs / "good")
+    assert "more than once" not in regtool("evaluate", *runs_apart, *args).ok().err
+
+
 def test_runs_in_folders_of_one_name(runs: Path, regtool: Program, tmp_path: Path) -> None:
     for name, place in (("half", "r1"), ("good", "r2")):
         (tmp_path / place).mkdir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -42,6 +43,12 @@ def compare(pairs: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
             for run, found in runs.items()
         },
     }
+
+
+def repeated(pairs: Sequence[dict[str, Any]]) -> int:
+    """How many pairs of images, told by hash, were registered more than once in one run."""
+    counts = Counter((pair["run"], _key(pair)) for pair in pairs)
+    return sum(count > 1 for count in counts.values())
 
 
 def summary(found: Sequence[dict[str, float]]) -> dict[str, Any]:
