@@ -138,7 +138,7 @@ def _print_summary(result: dict[str, Any], keys: list[str]) -> None:
         median = "-" if after is None else number(key, after["median"])
         count = "0" if after is None else str(after["n"])
         rows.append((_title(key, result), count, spread(key, before), spread(key, after), median))
-    print_table(rows, ("metric", "n", "before", "mean (SD)", "median"))
+    print_table(rows, ("metric", "n", "before, mean (SD)", "after, mean (SD)", "after, median"))
 
 
 def _print_runs(result: dict[str, Any], keys: list[str]) -> None:

@@ -11,6 +11,17 @@ from regtool.cli import common
 from regtool.cli.tables import print_table
 
 
+_WORDS = {
+    "sd": "SD",
+    "sd_log": "SD of log J",
+    "count": "folds, J <= 0 (voxels)",
+    "percent": "folds (%)",
+    "voxels": "counted (voxels)",
+    "floored": "J < 0.001 (voxels)",
+    "affine_determinant": "the affine's own",
+}
+
+
 def jacobian(
     source: Annotated[
         Path,
@@ -36,6 +47,9 @@ def jacobian(
 ) -> None:
     """Write the Jacobian determinant map and print its statistics.
 
+    The map has all voxels; the statistics are those of the determinant, also with --log, and leave
+    out the outermost layer, where differences are one-sided and extremes mean less.
+
     det <= 0 means that tissue folds over; values above 1 are expansion from fixed to moving space.
     """
     common.Talk(verbose, quiet, debug, log_file).start()
@@ -46,11 +60,13 @@ def jacobian(
     summary = result.summary
     if log and summary["floored"]:
         common.log.warning("%d voxels were floored before the logarithm", summary["floored"])
-    common.log.info("wrote %s", result.path)
+    common.log.info("wrote %s%s", result.path, ", the logarithm of J" if log else "")
     if as_json:
         common.print_json({"output": str(result.path), **summary})
         return
-    print_table([(name, _number(value)) for name, value in summary.items()])
+    where = "without the border layer" if mask is None else "in the mask, without the border layer"
+    rows = [(_WORDS.get(name, name), _number(value)) for name, value in summary.items()]
+    print_table(rows, ("determinant J", where))
 
 
 def _number(value: float) -> str:

@@ -100,4 +100,4 @@ def _state(file: File) -> str:
         return file.state
     if file.largest is None or file.share is None:
         return f"differs ({file.why})"
-    return f"differs by at most {file.largest:.3g}, in {100 * file.share:.2g} % of the values"
+    return f"differs by at most {file.largest:.3g}, in {100 * file.share:.3g} % of the values"

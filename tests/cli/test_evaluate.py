@@ -140,6 +140,14 @@ def test_table_of_one_pair(done2d: Case, regtool: Program) -> None:
     assert ran.err == "regtool: labels warped with: nearest\n"
 
 
+def test_titles_are_in_the_words_of_the_metrics(done2d: Case, regtool: Program) -> None:
+    out = regtool("evaluate", done2d.record, "--metrics", "folds,inverse_error").ok().out
+    titles = [line.partition("  ")[0] for line in out.splitlines()[1:]]
+    assert titles == [
+        "folds (%), central", "inverse error (mm)", "inverse error, largest (mm)",
+    ]  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six pairs in two runs."""
@@ -157,6 +165,8 @@ def test_folder_with_csv_and_plot(runs: Path, regtool: Program, tmp_path: Path) 
     assert [row["name"] for row in rows] == [f"pair{n}" for n in range(6)]
     mean = np.mean([float(row["tre"]) for row in rows])
     tre = next(line for line in ran.out.splitlines() if line.startswith("TRE (mm)"))
+    header = "metric n before, mean (SD) after, mean (SD) after, median"
+    assert ran.out.split("\n")[0].split() == header.split()
     assert f"{mean:.2f} (" in tre and tre.split()[2] == "6"
     picture = matplotlib.image.imread(tmp_path / "p.png")
     assert min(picture.shape[:2]) > 300 and picture.std() > 0.05

@@ -98,8 +98,15 @@ def test_of_a_record(done: Case, regtool: Program, tmp_path: Path) -> None:
 
 def test_table_on_stdout(done2d: Case, regtool: Program, tmp_path: Path) -> None:
     ran = regtool("jacobian", done2d.record, "-o", tmp_path / "j.nii.gz", "-q").ok()
-    assert ran.out.split()[0] == "min"
+    titles = [line.partition("  ")[0] for line in ran.out.splitlines()]
+    assert titles == [
+        "determinant J", "min", "max", "mean", "SD", "SD of log J", "folds, J <= 0 (voxels)",
+        "folds (%)", "counted (voxels)", "J < 0.001 (voxels)", "the affine's own",
+    ]  # fmt: skip
+    assert ran.out.splitlines()[0].endswith("  without the border layer")
     assert ran.err == ""
+    logs = regtool("jacobian", done2d.record, "-o", tmp_path / "log.nii.gz", "--log").ok()
+    assert logs.out == ran.out and "log.nii.gz, the logarithm of J" in logs.err
 
 
 @pytest.mark.parametrize(

@@ -139,6 +139,8 @@ def test_diff_tells_setting_figure_and_file(made: Path, regtool: Program) -> Non
     assert regtool("diff", made, "b_regtool.json", "--exit-code").code == 7
     shown = regtool("diff", made, "b_regtool.json").ok()
     assert "differs by at most" in shown.out and "first only" in shown.out
+    share = f"in {100 * files['1Warp.nii.gz']['share']:.3g} % of the values"
+    assert share in shown.out and "e+02 %" not in shown.out
 
 
 def test_the_same_content_in_another_wrapping_is_the_same(made: Path, regtool: Program) -> None:

@@ -43,7 +43,7 @@ def draw_boxplots(path: str | Path, result: dict[str, Any]) -> None:
         here = {name: values[metric] for name, values in series.items() if values.get(metric)}
         _boxes(axes, list(here.values()), range(len(here)), 0.6, [colours[n] for n in here])
         axes.set_xticks(range(len(here)), list(here), rotation=20 if len(here) > 2 else 0)
-        axes.set_title(TITLES[metric].replace("<=", "≤"), fontsize=10)
+        axes.set_title(TITLES[metric], fontsize=10)
     if structures:
         axes = figure.add_subplot(grid[rows, :])
         _structure_row(axes, series, structures, colours)

@@ -16,13 +16,13 @@ Intensities = Literal["stored", "unit"]
 
 TITLES = {
     "dice": "Dice", "hd95": "HD95 (mm)", "surface_dice": "surface Dice", "tre": "TRE (mm)",
-    "tre_median": "TRE median (mm)", "tre_max": "TRE largest (mm)", "ncc": "NCC", "mse": "MSE",
-    "nmse": "NMSE", "psnr": "PSNR (dB)", "ssim": "SSIM", "folds": "J <= 0 (%)",
-    "sd_jacobian": "SD of J", "sd_log_jacobian": "SD of log J",
-    "inverse_error": "there and back (mm)", "inverse_error_max": "largest (mm)",
+    "tre_median": "TRE, median (mm)", "tre_max": "TRE, largest (mm)", "ncc": "NCC", "mse": "MSE",
+    "nmse": "NMSE", "psnr": "PSNR (dB)", "ssim": "SSIM", "folds": "folds (%)",
+    "sd_jacobian": "SD of Jacobian", "sd_log_jacobian": "SD of log Jacobian",
+    "inverse_error": "inverse error (mm)", "inverse_error_max": "inverse error, largest (mm)",
     "seconds": "seconds",
 }  # fmt: skip
-"""What every number is called, in the order of tables."""
+"""What every number is called, in the words of ``--metrics`` and the order of tables."""
 
 METRICS = tuple(name for name in TITLES if not name.endswith(("_median", "_max")))
 """What ``--metrics`` may name; the others come with one of these."""
