@@ -50,7 +50,6 @@ def create() -> typer.Typer:
         name="regtool",
         help="Deformable medical image registration: NIfTI in, NIfTI and ITK transforms out.",
         no_args_is_help=True,
-        add_completion=False,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},

@@ -10,7 +10,6 @@ import typer
 from regtool.cli import common
 from regtool.cli.tables import print_table
 
-
 _WORDS = {
     "sd": "SD",
     "sd_log": "SD of log J",

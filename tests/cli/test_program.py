@@ -104,6 +104,20 @@ def test_help_fits_a_narrow_terminal(command: str, regtool: Program) -> None:
     assert "\x1b" not in ran.out
 
 
+def test_the_shell_completes_commands_options_and_choices(regtool: Program) -> None:
+    ask = {"_REGTOOL_COMPLETE": "complete_bash"}
+    for words, wanted in (
+        ("regtool reg", ["register"]),
+        ("regtool register --ref", ["--refine"]),
+        ("regtool apply x.nii -n l", ["linear", "label"]),
+    ):
+        count = str(len(words.split()) - 1)
+        ran = regtool(env={**ask, "COMP_WORDS": words, "COMP_CWORD": count}).ok()
+        assert ran.out.split() == wanted and ran.err == ""
+    script = regtool(env={"_REGTOOL_COMPLETE": "source_bash"}).ok()
+    assert "complete -o default -F _regtool_completion regtool" in script.out
+
+
 def leaves(command: Any, name: str = "") -> dict[str, Any]:
     """Every command without subcommands, by the words that call it."""
     if not hasattr(command, "commands"):
