@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shutil
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from regtool.cli.common import Debug, Json, LogFile, Quiet, Talk, Verbose
 from regtool.cli.tables import cell, print_json, print_table
+from regtool.plain import flat
 from regtool.plugins import discovery
 from regtool.plugins.description import Method
+
+if TYPE_CHECKING:
+    from regtool.plugins.options import OptionInfo
+
+_FEW = 3
+"""Settings of a network that are told in full for each preset."""
 
 
 def methods(
@@ -64,13 +73,28 @@ def _show(entry: discovery.Entry, method: Method, as_json: bool) -> None:
     _section("presets", ("preset", "images", "network"), _preset_rows(method))
     weights_header = ("weights", "images", "anatomy", "modality", "licence", "published at")
     _section("weights", weights_header, _weights_rows(method))
-    rows = [(o.name, o.type, cell(o.default), o.help) for o in options]
+    set_by = _set_by_weights(method)
+    by_preset = any(option.name == "preset" for option in options)
+    rows = [(o.name, o.type, _default(o, by_preset, set_by.get(o.name)), o.help) for o in options]
     _section("options (--set NAME=VALUE)", ("option", "type", "default", "meaning"), rows)
+    if method.recipe:
+        training = {name: dict(_training(preset)) for name, preset in method.presets.items()}
+        title = "training (regtool train --preset PRESET --set KEY=VALUE)"
+        _section(title, ("preset", "steps"), [(n, _steps(t)) for n, t in training.items()])
+        keys = dict.fromkeys(key for found in training.values() for key in found)
+        _print_prose(f"keys: {', '.join(keys) or 'none'}")
 
 
 def _section(title: str, header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
     print(f"\n{title}" if rows else f"\n{title}: none")
     print_table(rows, header, indent=2)
+
+
+def _print_prose(text: str) -> None:
+    """Print indented text in lines that fit the terminal."""
+    width = min(shutil.get_terminal_size().columns, 100)
+    print(textwrap.fill(text, width, initial_indent="  ", subsequent_indent="    ",
+                        break_on_hyphens=False))  # fmt: skip
 
 
 def _overview(entry: discovery.Entry, method: Method) -> list[tuple[str, str]]:
@@ -91,10 +115,62 @@ def _overview(entry: discovery.Entry, method: Method) -> list[tuple[str, str]]:
 
 
 def _preset_rows(method: Method) -> list[tuple[str, ...]]:
-    return [
-        (name, _dimensions((int(preset.get("ndim", 0)),)), _settings(preset.get("network", {})))
-        for name, preset in method.presets.items()
-    ]
+    """One row a preset; a later network is told by what it does not share with an earlier one."""
+    rows: list[tuple[str, ...]] = []
+    earlier: dict[str, Mapping[str, Any]] = {}
+    for name, preset in method.presets.items():
+        network = preset.get("network", {})
+        told = _settings(network)
+        for other, base in earlier.items():
+            changed = {k: v for k, v in network.items() if k not in base or base[k] != v}
+            if len(network) > _FEW and base.keys() <= network.keys():
+                text = f"as {other}" + (f", {_settings(changed)}" if changed else "")
+                told = min(told, text, key=len)
+        rows.append((name, _dimensions((int(preset.get("ndim", 0)),)), told))
+        earlier[name] = network
+    return rows
+
+
+def _set_by_weights(method: Method) -> dict[str, dict[str, str]]:
+    """Options that shipped weights set: their values, by option and name of the weights."""
+    from regtool.errors import WeightsError
+    from regtool.weights import shipped
+    from regtool.weights.files import read_config
+
+    found: dict[str, dict[str, str]] = {}
+    for ref in method.weights:
+        files = shipped.find(method, ref.name)
+        if files is None:
+            continue
+        try:
+            options = dict(read_config(files[0]).get("options") or {})
+        except (WeightsError, TypeError, ValueError):  # ``weights verify`` tells of it
+            continue
+        for name, value in options.items():
+            found.setdefault(name, {})[ref.name] = cell(value)
+    return found
+
+
+def _default(option: OptionInfo, by_preset: bool, weights: dict[str, str] | None) -> str:
+    """What holds where the option is not given."""
+    told = "by preset" if option.default is None and by_preset else cell(option.default)
+    if not weights:
+        return told
+    if len(set(weights.values())) == 1:
+        return f"{told} (with the shipped weights: {next(iter(weights.values()))})"
+    each = ", ".join(f"{name}: {value}" for name, value in weights.items())
+    return f"{told} (with the weights {each})"
+
+
+def _training(preset: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    settings = preset.get("training")
+    return flat(settings) if isinstance(settings, Mapping) and settings else iter(())
+
+
+def _steps(settings: dict[str, Any]) -> str:
+    """Steps of every stage that a preset gives some of its own, under the key that sets them."""
+    steps = {key: value for key, value in settings.items() if key.split(".")[-1] == "steps"}
+    return str(steps["steps"]) if list(steps) == ["steps"] else _settings(steps)
 
 
 def _weights_rows(method: Method) -> list[tuple[str, ...]]:

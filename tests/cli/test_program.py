@@ -22,7 +22,15 @@ COMMANDS = ("register", "apply", "jacobian", "train", "methods", "weights", "plu
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["register", "--help"], ["apply", "-h"], ["methods"], ["--version"]]
+    "arguments",
+    [
+        ["--help"],
+        ["register", "--help"],
+        ["apply", "-h"],
+        ["methods"],
+        ["methods", "voxelmorph"],
+        ["--version"],
+    ],
 )
 def test_light_commands_import_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
     code = (
