@@ -22,6 +22,7 @@ def regtool_method() -> Method:
         ndim=(2, 3),
         model="regtool_greedy.model:build",
         options="regtool_greedy.options:GreedyOptions",
+        tools={"picsl_greedy": "picsl-greedy"},
         capabilities=frozenset({"masks", "samples"}),  # it adds a little seeded noise
         # The file's own axes and a linear map of its values: what the tool would see itself.
         presets={f"{n}d": native_preset(n, intensity=[{"kind": "minmax"}]) for n in (2, 3)},

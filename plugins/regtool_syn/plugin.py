@@ -22,6 +22,7 @@ def regtool_method() -> Method:
         ndim=(2, 3),
         model="regtool_syn.model:build",
         options="regtool_syn.options:SynOptions",
+        tools={"ants": "antspyx"},
         capabilities=frozenset({"masks", "inverse"}),
         # The file's own axes and a linear map of its values: what the tool would see itself.
         presets={f"{n}d": native_preset(n, intensity=[{"kind": "minmax"}]) for n in (2, 3)},

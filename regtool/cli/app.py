@@ -55,17 +55,21 @@ def create() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(show_version)
-    app.command("register")(register.register)
-    app.command("apply")(apply.apply)
-    app.command("jacobian")(jacobian.jacobian)
-    app.command("evaluate")(evaluate.evaluate)
-    app.command("rerun")(repeat.rerun)
-    app.command("diff")(repeat.diff)
-    app.command("train")(train.train)
-    app.command("methods")(methods.methods)
+    # Typer cuts longer summaries in a terminal of 80 columns.
+    for name, command, summary in (
+        ("register", register.register, "Register MOVING to FIXED, or all pairs of a table."),
+        ("apply", apply.apply, "Apply transforms to an image, a label map or landmarks."),
+        ("jacobian", jacobian.jacobian, None),
+        ("evaluate", evaluate.evaluate, "Measure registrations: overlap, landmarks, folds, time."),
+        ("rerun", repeat.rerun, "Repeat a registration: are the outputs identical?"),
+        ("diff", repeat.diff, "Compare two registrations: settings, figures and files."),
+        ("train", train.train, None),
+        ("methods", methods.methods, "List the installed methods, or show all of one."),
+        ("demo", demo.demo, "Write a generated pair of images with labels, to try."),
+    ):
+        app.command(name, short_help=summary)(command)
     app.add_typer(weights.app, name="weights")
     app.add_typer(plugins.app, name="plugins")
-    app.command("demo")(demo.demo)
     return app
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +15,7 @@ from regtool.cli.tables import cell, print_json, print_table
 from regtool.data.readers import READERS
 from regtool.errors import UsageError
 from regtool.plugins import discovery, readers, skeleton
+from regtool.plugins.description import Method
 
 log = logging.getLogger("regtool.plugins")
 
@@ -34,9 +36,14 @@ def list_plugins(
     log_file: LogFile = None,
     as_json: Json = False,
 ) -> None:
-    """List every installed plugin, method or data reader, the broken ones with the reason."""
+    """List every installed plugin, method or reader, with its state.
+
+    The state of a broken one is the reason; of one whose tool is missing, what to install.
+    """
     Talk(verbose, quiet, debug, log_file).start()
-    rows = _states("method", discovery.available(), discovery.load_all()[1])
+    methods, broken = discovery.load_all()
+    rows = _states("method", discovery.available(), broken)
+    missing = {method.name: _missing(method) for method in methods}
     rows += _states("reader", discovery.available(readers.GROUP), readers.failures(READERS))
     if as_json:
         print_json(rows)
@@ -44,11 +51,25 @@ def list_plugins(
     print_table(
         [
             (row["name"], row["kind"], f"{row['distribution']} {row['version']}", row["value"],
-             row["error"] or "ok")
+             row["error"] or _sound(row, missing.get(row["name"])))
             for row in rows
         ],
         ("plugin", "kind", "distribution", "module", "state"),
     )  # fmt: skip
+
+
+def _missing(method: Method) -> list[str]:
+    """What pip would have to install for a method to run."""
+    # The top package only: looking for a part of it would import it.
+    top = {module.partition(".")[0]: pip for module, pip in method.tools.items()}
+    return [pip for module, pip in top.items() if find_spec(module) is None]
+
+
+def _sound(row: dict[str, Any], missing: list[str] | None) -> str:
+    if not missing or row["kind"] != "method":
+        return "ok"
+    extra = f"'{row['distribution']}[{row['name']}]'"
+    return f"ok, but needs {', '.join(missing)} (pip install {extra})"
 
 
 def _states(
@@ -121,7 +142,10 @@ def new_plugin(
     log_file: LogFile = None,
     as_json: Json = False,
 ) -> None:
-    """Write the folder of a complete, working plugin to start from; print its path."""
+    """Write a complete, working plugin to start from.
+
+    Prints the path of its folder.
+    """
     Talk(verbose, quiet, debug, log_file).start()
     if name in discovery.names():
         log.warning("a method '%s' is installed already: the two would clash", name)

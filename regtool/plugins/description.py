@@ -62,6 +62,9 @@ class Method:
     only when needed. ``presets`` maps a preset's name to ``{"ndim", "network", "preparation",
     "training"}`` in plain data: what ``train`` starts from, and what a method without weights
     registers with. The first of ``weights`` that fits the image's dimension is the default.
+    ``tools`` maps modules outside the plugin that the method runs to what pip installs for each;
+    ``regtool plugins list`` tells which are missing, and pip's extra of the method's name brings
+    them.
     """
 
     name: str
@@ -79,6 +82,7 @@ class Method:
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     recipe: str | None = None
     api: int = API_VERSION
+    tools: Mapping[str, str] = field(default_factory=dict)
 
 
 def native_preset(ndim: int, **preparation: Any) -> dict[str, Any]:

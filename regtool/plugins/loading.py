@@ -7,7 +7,7 @@ import io
 import logging
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from importlib.metadata import EntryPoint
 from typing import Any
@@ -120,6 +120,8 @@ def _problems(method: Method) -> Iterator[str]:
     unknown = sorted(set(method.capabilities) - CAPABILITIES)
     if unknown:
         yield f"unknown capability '{unknown[0]}'; known: {', '.join(sorted(CAPABILITIES))}"
+    if not isinstance(method.tools, Mapping):
+        yield f"tools is {method.tools!r}, not a mapping of modules to what pip installs"
     for field in ("model", "options", "recipe"):
         spec = getattr(method, field)
         if spec is None and field == "recipe":

@@ -51,6 +51,15 @@ def test_they_are_listed_without_their_tools(regtool: Program):
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_the_list_of_plugins_tells_what_they_need(regtool: Program, method: str):
+    shown = regtool("plugins", "list", before=ABSENT).ok().out
+    line = next(line for line in shown.splitlines() if line.split()[0] == method)
+    needs = f"needs {METHODS[method][1]} (pip install 'regtool[{method}]')"
+    assert line.endswith(f"  ok, but {needs}")
+    assert next(n for n in shown.splitlines() if n.split()[0] == "rigid").endswith("  ok")
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_the_command_line_writes_and_says_as_for_any_method(
     regtool: Program, images, tmp_path, method
 ):

@@ -126,6 +126,15 @@ def test_the_shell_completes_commands_options_and_choices(regtool: Program) -> N
     assert "complete -o default -F _regtool_completion regtool" in script.out
 
 
+def test_no_summary_is_cut(regtool: Program) -> None:
+    wide = {"COLUMNS": "80", "TERMINAL_WIDTH": "80"}
+    for group in ((), ("weights",), ("plugins",)):
+        shown = regtool(*group, "--help", env=wide).ok().out
+        summaries = shown.partition("Commands:\n")[2].splitlines()
+        assert summaries and not [line for line in summaries if line.endswith("...")]
+        assert all(line.startswith("  ") and line[2] != " " for line in summaries), "one line each"
+
+
 def leaves(command: Any, name: str = "") -> dict[str, Any]:
     """Every command without subcommands, by the words that call it."""
     if not hasattr(command, "commands"):
