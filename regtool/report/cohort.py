@@ -141,7 +141,9 @@ def _verdict(cases: Sequence[Case]) -> str:
             said.append(f"{name} improved in {better} of {len(pairs)} pairs")
     folds = [c["folds"] for c in cases if c["folds"] is not None]
     if folds:
-        said.append(f"{sum(f == 0 for f in folds)} of {len(folds)} warps have no folds")
+        folded = sum(f != 0 for f in folds)
+        few = f"{folded} of {len(folds)} warps have folds"
+        said.append(few if folded else "no warp has folds")
     line = "; ".join(said)
     return f"{line[0].upper()}{line[1:]}." if line else ""
 

@@ -43,6 +43,7 @@ CHANGES = {
     "name='other-name'": "calls itself 'other-name'",
     "ndim=()": "ndim",
     "ndim=(4,)": "ndim",
+    "tools=('ants',)": "not a mapping",
     "capabilities=frozenset({'magic'})": "unknown capability 'magic'",
     "model='no colon'": "model is 'no colon'",
     "recipe='module'": "recipe is 'module'",

@@ -60,6 +60,17 @@ def test_the_page(tmp_path: Path) -> None:
     assert page.text.count("no pictures") == 4
 
 
+@pytest.mark.parametrize(
+    ("percents", "says"), [((0.0, 0.5, 1.0), "2 of 3 warps have folds"), ((0.0,), "no warp has")]
+)
+def test_folds_are_counted_in_words(percents: tuple[float, ...], says: str, tmp_path: Path) -> None:
+    rows = [row(f"pair{n}", 0.9) for n in range(len(percents))]
+    for one, percent in zip(rows, percents, strict=True):
+        one["jacobian"] = {**one["jacobian"], "percent": percent, "count": round(100 * percent)}
+    path = cohort_report(rows, tmp_path / "c.html", [], title="Hearts", worst=1)
+    assert says in Page(path.read_text("utf-8")).text
+
+
 def test_quartiles_are_drawn_where_they_are() -> None:
     values = np.linspace(0.5, 0.9, 41)
     chart = charts([case_of(row(str(n), float(v))) for n, v in enumerate(values)])[0]
