@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from regtool.engine.register import Registration
 
 
+LOW = 0.1
+"""Local NCC of images that hardly lie on each other."""
+
 REFINE = 50
 """Steps of ``--refine`` without a number."""
 
@@ -241,6 +244,9 @@ def _tell(result: Registration, as_json: bool, page: Path | None) -> None:
     record = result.record
     local = record["similarity"]["local_ncc"]
     common.log.info("local NCC %.3f before, %.3f after", local["before"], local["after"])
+    apart = record["request"]["initial"] is None and record["initial"] in ("none", "com")
+    if local["before"] < LOW and apart and record["method"]["name"] not in ("rigid", "affine"):
+        common.log.info("the images hardly lie on each other before: try --initial affine")
     if "dice" in record:
         means = [record["dice"][when]["mean"] for when in ("before", "after")]
         if None not in means:

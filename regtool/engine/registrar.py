@@ -150,6 +150,18 @@ def load_registrar(
     )  # fmt: skip
 
 
+def weights_in_words(registrar: Registrar) -> str | None:
+    """Method and weights, and what these were trained on; None for a method without weights."""
+    found = registrar.weights
+    if found.model is None:
+        return None
+    ref = next((ref for ref in registrar.method.weights if ref.name == found.name), None)
+    kind = [getattr(ref, key, None) or found.config.get(key) for key in ("anatomy", "modality")]
+    known = ", ".join(str(word) for word in kind if word)
+    of_what = f" ({known})" if known else ""
+    return f"{registrar.method.name}, weights {found.name}{of_what}"
+
+
 def method_options(
     method: Method, config: Mapping[str, Any], settings: Iterable[str] | Mapping[str, Any]
 ) -> Any:

@@ -16,7 +16,7 @@ from regtool.engine import measure, topology
 from regtool.engine.chain import read_chain
 from regtool.engine.extras import Extras
 from regtool.engine.refine import refine
-from regtool.engine.registrar import Registrar, load_registrar
+from regtool.engine.registrar import Registrar, load_registrar, weights_in_words
 from regtool.engine.registration import Clock, Registration
 from regtool.engine.request import (
     Inputs,
@@ -96,8 +96,8 @@ def open_task(
 
 
 def load(request: Request, ndim: int) -> Registrar:
-    """The method of a request with its weights, for images of ``ndim`` dimensions."""
-    return load_registrar(
+    """The method of a request with its weights, which it names, for ``ndim``-D images."""
+    registrar = load_registrar(
         request.method,
         ndim,
         weights=None if request.weights is None else str(request.weights),
@@ -108,6 +108,11 @@ def load(request: Request, ndim: int) -> Registrar:
         seed=request.seed,
         offline=request.offline,
     )
+    kinds = {(r.anatomy, r.modality) for r in registrar.method.weights if r.ndim == ndim}
+    line = weights_in_words(registrar)
+    if line is not None and (request.weights is not None or len(kinds) < 2):
+        log.info("%s", line)  # a choice among several kinds has named them already
+    return registrar
 
 
 def prepare(task: Task, registrar: Registrar) -> Prepared:
