@@ -251,6 +251,10 @@ def _tell(result: Registration, as_json: bool, page: Path | None) -> None:
         means = [record["dice"][when]["mean"] for when in ("before", "after")]
         if None not in means:
             common.log.info("mean Dice %.3f before, %.3f after", *means)
+    tre = record.get("tre_mm", {})
+    if "after" in tre:
+        error = [tre[when]["mean"] for when in ("before", "after")]
+        common.log.info("TRE %.2f mm before, %.2f after", *error)
     if "refine" in record:
         common.log.info(
             "refined: points moved by %.2g mm in the mean", record["refine"]["moved_mm_mean"]

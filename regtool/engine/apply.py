@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from regtool.engine.chain import Chain, read_chain
+from regtool.engine.companions import outside
 from regtool.engine.device import choose_device, limited_threads
 from regtool.errors import GeometryError, InputError, UsageError
 from regtool.imaging.destination import image_stem
@@ -63,7 +64,9 @@ def apply(
     inputs = [subject, *([reference] if reference else []), *map(_file_of, transforms)]
     outputs = Outputs({"result": target}, inputs=inputs, overwrite=overwrite)
     if points:
-        return _apply_to_points(subject, read_chain(transforms, inverse), outputs, target)
+        chain = read_chain(transforms, inverse)
+        side = "moving" if inverse else "fixed"
+        return _apply_to_points(subject, chain, side, outputs, target)
     check_suffix(target)
     reader = read_labels if interpolation == "label" else read_image
     volume = reader(subject, allow=("scalar", "rgb", "series", "vector"))
@@ -101,7 +104,9 @@ def _default_output(subject: Path, points: bool) -> Path:
     return Path(f"{image_stem(subject)}_warped.nii.gz")
 
 
-def _apply_to_points(subject: str | Path, chain: Chain, outputs: Outputs, target: Path) -> Applied:
+def _apply_to_points(
+    subject: str | Path, chain: Chain, side: str, outputs: Outputs, target: Path
+) -> Applied:
     landmarks = read_points(subject)
     points = landmarks.points
     ndim = _dimension(chain)
@@ -112,7 +117,11 @@ def _apply_to_points(subject: str | Path, chain: Chain, outputs: Outputs, target
         mapped = np.hstack([mapped, points[:, ndim:]])
     with outputs:
         write_points(outputs.file("result"), mapped, landmarks)
-    return Applied(target, chain.notes)
+    warnings = list(chain.notes)
+    if chain.reference is not None:
+        beyond = outside(points[:, :ndim], chain.reference, f"the {side} image")
+        warnings += [f"{subject}: {beyond}"] if beyond else []
+    return Applied(target, tuple(warnings))
 
 
 def _dimension(chain: Chain) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+from regtool.engine.companions import companion_warnings
 from regtool.engine.device import choose_device, choose_precision
 from regtool.engine.register import plan_prefix
 from regtool.engine.registrar import method_options
@@ -52,7 +53,7 @@ def dry_run(request: Request) -> dict[str, Any]:
         "moving": {"path": inputs.moving.name, "size": list(inputs.moving.grid.size)},
         **ready.facts,
         "outputs": [str(plan.path(name)) for name in plan.names()],
-        "warnings": inputs.warnings,
+        "warnings": [*inputs.warnings, *companion_warnings(request, inputs)],
     }
 
 

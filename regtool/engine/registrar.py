@@ -157,7 +157,7 @@ def weights_in_words(registrar: Registrar) -> str | None:
         return None
     ref = next((ref for ref in registrar.method.weights if ref.name == found.name), None)
     kind = [getattr(ref, key, None) or found.config.get(key) for key in ("anatomy", "modality")]
-    known = ", ".join(str(word) for word in kind if word)
+    known = ", ".join(str(word) for word in kind if word not in (None, "", "any"))
     of_what = f" ({known})" if known else ""
     return f"{registrar.method.name}, weights {found.name}{of_what}"
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from regtool.engine import measure, topology
 from regtool.engine.chain import read_chain
+from regtool.engine.companions import companion_warnings
 from regtool.engine.extras import Extras
 from regtool.engine.refine import refine
 from regtool.engine.registrar import Registrar, load_registrar, weights_in_words
@@ -44,6 +45,9 @@ from regtool.spatial.grid import Matrix
 Report = Callable[[str, int, int], None]
 
 log = logging.getLogger("regtool.engine")
+
+FALL = 1e-3
+"""A fall of the mean Dice that is worth a word."""
 
 
 @dataclass
@@ -90,7 +94,8 @@ def open_task(
     plan = Plan(request, inputs)
     outputs = plan.open() if request.output is not None else None
     task = Task(request, inputs, slices, plan, outputs, clock, label)
-    for sentence in [*inputs.warnings, *_unreadable_elsewhere(request, inputs)]:
+    companions = companion_warnings(request, inputs)
+    for sentence in [*inputs.warnings, *companions, *_unreadable_elsewhere(request, inputs)]:
         task.warn(sentence)
     return task
 
@@ -194,6 +199,9 @@ def finish(
         if request.fail_if_worse:
             raise WorseError(f"{worse}; nothing was written (--fail-if-worse)")
         task.warn(worse)
+    fallen = _fell(numbers.get("dice"))
+    if fallen:
+        task.warn(fallen)
     inverse = None
     if request.inverse:
         with clock("inverse"):
@@ -276,3 +284,10 @@ def _got_worse(similarity: dict[str, dict[str, float]]) -> str | None:
         f"the similarity got worse: local NCC {local['before']:.3f} before, "
         f"{local['after']:.3f} after; look at the result before you use it"
     )
+
+
+def _fell(dice: dict[str, Any] | None) -> str | None:
+    before, after = (dice[when]["mean"] if dice else None for when in ("before", "after"))
+    if before is None or after is None or after >= before - FALL:
+        return None
+    return f"the overlap got worse: mean Dice {before:.3f} before, {after:.3f} after"

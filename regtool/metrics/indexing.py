@@ -21,6 +21,18 @@ def label_pair(fixed: ArrayLike, moving: ArrayLike) -> tuple[NDArray[Any], NDArr
     return a, b
 
 
+def label_values(labels: NDArray[Any]) -> list[int]:
+    """The sorted values of a label map."""
+    if labels.size and labels.dtype.kind in "biu":
+        low = int(labels.min())
+        span = int(labels.max()) - low + 1
+        if span <= _TABLE:
+            present = np.zeros(span, dtype=bool)
+            present[labels.astype(np.int64) - low] = True
+            return [int(v) + low for v in np.flatnonzero(present)]
+    return [int(v) for v in np.unique(labels)]
+
+
 def enumerate_labels(a: NDArray[Any], b: NDArray[Any]) -> tuple[list[int], Index, Index]:
     """The sorted values of both maps, and the maps with values replaced by their ranks."""
     if a.size and a.dtype.kind in "biu" and b.dtype.kind in "biu":

@@ -46,4 +46,73 @@ def test_images_far_apart_earn_a_hint(tiny: Pair, regtool: Program, tmp_path: Pa
     args = ("register", *QUICK, tiny["fixed"], other, "-o", "out_", "--overwrite")
     assert said(regtool(*args).ok().err, "--initial affine")
     assert not said(regtool(*args, "--initial", "com").ok().err, "--initial affine")
-    assert not said(regtool(*[a if a is not other else tiny["moving"] for a in args]).err, "--initial affine")
+    assert not said(
+        regtool(*[a if a is not other else tiny["moving"] for a in args]).err, "--initial affine"
+    )
+
+
+def warned(regtool: Program, tmp_path: Path, tiny: Pair, **given: Path) -> list[str]:
+    """The warnings of a registration with label maps or landmarks, in all places the same."""
+    named = [f"--{name.replace('_', '-')}={path}" for name, path in given.items()]
+    args = ("register", *QUICK, tiny["fixed"], tiny["moving"], "-o", "out_", "--overwrite", *named)
+    planned = json.loads(regtool(*args, "--dry-run").ok().out)["warnings"]
+    ran = regtool(*args).ok()
+    record = json.loads((tmp_path / RECORD).read_text("utf-8"))
+    shown = [line.removeprefix("regtool: warning: ") for line in said(ran.err, "warning: ")]
+    assert shown == record["warnings"] and set(planned) <= set(shown)
+    return list(shown)
+
+
+def test_labels_that_belong_earn_no_word(tiny: Pair, regtool: Program, tmp_path: Path) -> None:
+    names = ("fixed_labels", "moving_labels", "fixed_points", "moving_points")
+    assert warned(regtool, tmp_path, tiny, **{name: tiny[name] for name in names}) == []
+
+
+def test_labels_of_another_image(tiny: Pair, regtool: Program, tmp_path: Path) -> None:
+    grid = make_grid("identity", (30, 30), (2.0, 2.0))
+    alien = save(tmp_path / "alien.nii.gz", labels_at(points_of(grid)) * 3, grid)
+    both = warned(regtool, tmp_path, tiny, fixed_labels=alien, moving_labels=tiny["moving_labels"])
+    assert both == [
+        f"{alien}: not on the grid of the fixed image; read as nearest",
+        f"{alien} and {tiny['moving_labels']} have no label in common",
+    ]
+    moving = warned(regtool, tmp_path, tiny, moving_labels=alien)
+    assert moving == [f"{alien}: not on the grid of the moving image"]
+
+
+def test_intensities_are_no_labels(tiny: Pair, regtool: Program, tmp_path: Path) -> None:
+    grid = make_grid("identity", (32, 28), (2.0, 2.0))
+    grey = save(tmp_path / "grey.nii.gz", (body(points_of(grid)) * 9).astype(np.int16), grid)
+    (sentence,) = warned(regtool, tmp_path, tiny, fixed_labels=grey)
+    assert sentence.startswith(f"{grey}: ") and sentence.endswith("is this a label map?")
+
+
+def test_overlap_that_falls(tiny: Pair, regtool: Program, tmp_path: Path) -> None:
+    """The labels lie on each other as the files are, and the start takes them apart."""
+    labels = {"fixed_labels": tiny["fixed_labels"], "moving_labels": tiny["fixed_labels"]}
+    (sentence,) = warned(regtool, tmp_path, tiny, **labels)
+    assert sentence.startswith("the overlap got worse: mean Dice 1.000 before, 0.")
+
+
+def test_landmarks(tiny: Pair, regtool: Program, tmp_path: Path) -> None:
+    """Their error is told; those of the other frame of axes lie outside."""
+    args = ("register", *QUICK, tiny["fixed"], tiny["moving"], "-o", "out_", "--fixed-points")
+    ran = regtool(*args, tiny["fixed_points"], "--moving-points", tiny["moving_points"]).ok()
+    tre = json.loads((tmp_path / RECORD).read_text("utf-8"))["tre_mm"]
+    wanted = "TRE {:.2f} mm before, {:.2f} after".format(
+        *(tre[when]["mean"] for when in ("before", "after"))
+    )
+    assert said(ran.err, "TRE") == [f"regtool: {wanted}"]
+    points = read_csv(tiny["fixed_points"])
+    turned = write_csv(tmp_path / "ras.csv", points * (-1, -1) + (0, 30))
+    (sentence,) = warned(regtool, tmp_path, tiny, fixed_points=turned)
+    count = len(points)
+    tail = "landmarks lie outside the fixed image (LPS mm are expected; RAS?)"
+    assert sentence == f"{turned}: {count} of {count} {tail}"
+    assert said(regtool("apply", turned, "-t", RECORD).ok().err, tail)
+    ran = regtool("apply", tiny["fixed_points"], "-t", RECORD).ok()
+    assert not said(ran.err, "warning")
+    few = write_csv(tmp_path / "few.csv", points[:3])
+    given = {"fixed_points": few, "moving_points": tiny["moving_points"]}
+    (sentence,) = warned(regtool, tmp_path, tiny, **given)
+    assert sentence.startswith(f"3 fixed and {count} moving landmarks")

@@ -1,0 +1,76 @@
+"""Sentences about label maps and landmarks that can hardly belong to their images."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from regtool.engine.request import Inputs, Points, Request
+from regtool.imaging.volume import Volume
+from regtool.metrics.indexing import label_values
+from regtool.spatial.grid import Grid
+
+MANY = 256
+"""More labels than any atlas in use has; an intensity image has more values."""
+
+
+def companion_warnings(request: Request, inputs: Inputs) -> list[str]:
+    """What a user should know of the labels and landmarks of a request, a sentence each."""
+    return [*_label_warnings(inputs), *_landmark_warnings(request, inputs)]
+
+
+def outside(points: Points, grid: Grid, what: str) -> str | None:
+    """A sentence about landmarks (N, ndim), LPS mm, beyond the voxels of the grid; None if none."""
+    index = points @ grid.world_to_index[:-1, :-1].T + grid.world_to_index[:-1, -1]
+    inside = ((index >= -0.5) & (index < np.asarray(grid.size) - 0.5)).all(axis=1)
+    count = int((~inside).sum())
+    if not count:
+        return None
+    verb = "lies" if count == 1 else "lie"
+    return f"{count} of {len(points)} landmarks {verb} outside {what} (LPS mm are expected; RAS?)"
+
+
+def _label_warnings(inputs: Inputs) -> list[str]:
+    found = []
+    values = []
+    sides = (
+        ("fixed", inputs.fixed_labels, inputs.fixed),
+        ("moving", inputs.moving_labels, inputs.moving),
+    )
+    for side, labels, image in sides:
+        if labels is None:
+            continue
+        if not labels.grid.same_as(image.grid):
+            how = "; read as nearest" if side == "fixed" else ""
+            found.append(f"{labels.name}: not on the grid of the {side} image{how}")
+        values.append(_labels_of(labels))
+        if len(values[-1]) > MANY:
+            found.append(f"{labels.name}: {len(values[-1])} different labels; is this a label map?")
+    if len(values) == 2 and not values[0] & values[1]:
+        one, other = inputs.fixed_labels, inputs.moving_labels
+        assert one is not None and other is not None
+        found.append(f"{one.name} and {other.name} have no label in common")
+    return found
+
+
+def _labels_of(labels: Volume) -> set[int]:
+    return set(label_values(labels.array)) - {0}
+
+
+def _landmark_warnings(request: Request, inputs: Inputs) -> list[str]:
+    found = []
+    sides = (
+        ("fixed", inputs.fixed_points, inputs.fixed, request.fixed_points),
+        ("moving", inputs.moving_points, inputs.moving, request.moving_points),
+    )
+    for side, points, image, source in sides:
+        sentence = points is not None and outside(points, image.grid, f"the {side} image")
+        if sentence:
+            named = "" if isinstance(source, np.ndarray) else f"{source}: "
+            found.append(f"{named}{sentence}")
+    fixed, moving = inputs.fixed_points, inputs.moving_points
+    if fixed is not None and moving is not None and fixed.shape != moving.shape:
+        found.append(
+            f"{len(fixed)} fixed and {len(moving)} moving landmarks do not go together; "
+            "their distance is not measured"
+        )
+    return found
