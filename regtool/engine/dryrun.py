@@ -20,8 +20,7 @@ from regtool.engine.request import (
 )
 from regtool.engine.results import Plan
 from regtool.errors import WeightsError
-from regtool.imaging.initial import INITIAL_KINDS
-from regtool.imaging.transforms import read_affine
+from regtool.imaging.initial import INITIAL_KINDS, initial_file
 from regtool.plugins import discovery
 from regtool.plugins.description import Method
 from regtool.prepare.pair import as_preparation
@@ -73,16 +72,24 @@ def rehearse_method(method: Method, request: Request, ndim: int, world: int) -> 
     """
     device = check_device(request)
     if request.initial and request.initial not in INITIAL_KINDS:
-        read_affine(request.initial, world)
+        initial_file(request.initial, world)
     spec = None if request.weights is None else str(request.weights)
     weights, config = _weights(method, spec, ndim)
     options = method_options(method, config, request.settings)
+    preparation = as_preparation(config) if config else None
+    initial = request.initial or (preparation.initial if preparation else None)
     facts = {
         "weights": weights,
         "options": options.model_dump(mode="json"),
+        "initial": None if initial is None else str(initial),  # weights elsewhere do not tell
+        "refine": request.refine,
+        "topology": request.topology,
+        "inverse": request.inverse,
         "device": device,
+        "precision": request.precision,
+        "seed": request.seed,
     }
-    return Ready(facts, as_preparation(config) if config else None)
+    return Ready(facts, preparation)
 
 
 def check_device(request: Request) -> str:

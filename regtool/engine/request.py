@@ -240,7 +240,11 @@ def slice_axis(fixed: Volume, method: Method, slices: str | None) -> int | None:
     if slices is not None:
         if slices.lower() not in ("x", "y", "z"):
             raise UsageError(f"--slices {slices}: choose x, y or z of the fixed image")
-        _require(method, 2, fixed)
+        if 2 not in method.ndim:
+            raise UsageError(
+                f"--slices needs a method for 2-D images; {method.name} registers "
+                f"{method.ndim[0]}-D images only ('regtool methods' lists those for 2-D)"
+            )
         return 2 - "xyz".index(slices.lower())
     if thin:
         _require(method, 2, fixed)

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from regtool.errors import GeometryError
+from regtool.errors import GeometryError, InputError
 from regtool.imaging.linear import register_linear
 from regtool.imaging.transforms import read_affine
 from regtool.imaging.volume import Volume
+from regtool.paths import exists, expanded
 from regtool.spatial.grid import Grid, Matrix, centroid
 
 INITIAL_KINDS = ("none", "com", "rigid", "affine")
@@ -45,7 +46,18 @@ def initial_transform(
         return centre_shift(fixed, moving, fixed_mask, moving_mask)
     if kind in ("rigid", "affine"):
         return register_linear(str(kind), fixed, moving, fixed_mask, moving_mask, seed)
-    return read_affine(kind, fixed.ndim)
+    return initial_file(kind, fixed.ndim)
+
+
+def initial_file(path: str | Path, ndim: int) -> Matrix:
+    """The linear transform in a file, which may be a word that was meant for a kind.
+
+    Raises InputError and GeometryError as ``read_affine``.
+    """
+    looks_like_a_word = not Path(path).suffix and Path(path).name == str(path)
+    if looks_like_a_word and not exists(expanded(path)):
+        raise InputError(f"{path}: neither a file nor none, com, rigid or affine (--initial)")
+    return read_affine(path, ndim)
 
 
 def centre_shift(

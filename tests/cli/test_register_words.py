@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import numpy as np
-import pytest
 from cli_cases import QUICK, RECORD, Program, write_table
 from registration_cases import (
     body,
@@ -15,7 +14,6 @@ from registration_cases import (
     points_of,
     read_csv,
     save,
-    transform,
     write_csv,
 )
 
@@ -116,3 +114,38 @@ def test_landmarks(tiny: Pair, regtool: Program, tmp_path: Path) -> None:
     given = {"fixed_points": few, "moving_points": tiny["moving_points"]}
     (sentence,) = warned(regtool, tmp_path, tiny, **given)
     assert sentence.startswith(f"3 fixed and {count} moving landmarks")
+
+
+def test_a_rehearsal_tells_the_whole_plan(tiny: Pair, regtool: Program, tmp_path: Path) -> None:
+    args = ("register", tiny["fixed"], tiny["moving"], "--dry-run")
+    names = ("initial", "refine", "topology", "inverse", "precision", "seed")
+
+    def plan(*more: str) -> list[object]:
+        found = json.loads(regtool(*args, *more).ok().out)
+        return [found[name] for name in names]
+
+    assert plan() == ["none", None, "report", False, "fp32", 0]
+    given = ("--initial", "com", "--refine", "7", "--topology", "repair", "--inverse", "--seed=3")
+    assert plan(*given) == ["com", 7, "repair", True, "fp32", 3]
+    volume = save(tmp_path / "v.nii.gz", np.ones((6, 8, 8), np.float32), make_grid(size=(8, 8, 6)))
+    args = ("register", "-m", "ad-regnet", volume, volume, "--dry-run")
+    assert plan()[0] == "affine", "the weights' own"
+    write_table(tmp_path / "t.csv", [("a", tiny)])
+    pairs = ("register", "--pairs", "t.csv", "-o", "many", "--dry-run", "--initial", "com")
+    assert json.loads(regtool(*pairs).ok().out)["initial"] == "com"
+
+
+def test_slices_of_a_method_without_2d(regtool: Program, tmp_path: Path) -> None:
+    volume = save(tmp_path / "v.nii.gz", np.zeros((6, 8, 8), np.float32), make_grid(size=(8, 8, 6)))
+    ran = regtool("register", "-m", "vtn", "--slices", "z", volume, volume)
+    assert ran.code == 2
+    wanted = "--slices needs a method for 2-D images; vtn registers 3-D images only"
+    assert ran.err.startswith(f"regtool: error: {wanted}") and str(volume) not in ran.err
+
+
+def test_initial_that_is_neither_word_nor_file(tiny: Pair, regtool: Program) -> None:
+    wanted = "regtool: error: affin: neither a file nor none, com, rigid or affine"
+    for more in ((), ("--dry-run",)):
+        args = ("register", *QUICK, tiny["fixed"], tiny["moving"], "--initial", "affin", *more)
+        ran = regtool(*args)
+        assert ran.code == 3 and ran.err.startswith(wanted)
