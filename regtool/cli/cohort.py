@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 LISTED = 20
 """Failed pairs that are named; all are in the summary."""
 
-PAUSE = 30.0
-"""Seconds between two lines of progress where there is no terminal."""
-
 
 def register_pairs(
     pairs: str,
@@ -122,7 +119,7 @@ class _Teller:
                 common.log.debug("failed: %s: %s", outcome.name, outcome.error)
             if self.report is not None:
                 self.report("pairs", done, total)
-            elif self.watch and done < total and time.monotonic() - self.last > PAUSE:
+            elif self.watch and done < total and time.monotonic() - self.last > progress.PAUSE:
                 self._say(done, total)
 
     def _say(self, done: int, total: int) -> None:

@@ -1,9 +1,12 @@
-"""Progress bars and a panel of figures on stderr, for terminals only."""
+"""Progress on stderr: bars and a panel of figures for a terminal, a line now and then elsewhere."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
+import threading
+import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -12,8 +15,13 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
     from rich.table import Table
 
+log = logging.getLogger("regtool.cli")
+
 ROWS = 8
 """Lines of figures that stay in view."""
+
+PAUSE = 30.0
+"""Seconds between two lines of progress where there is no terminal."""
 
 
 class Watcher:
@@ -29,6 +37,9 @@ class Watcher:
         if what not in self._tasks:
             self._tasks[what] = self.bars.add_task(what, total=total)
         self.bars.update(self._tasks[what], completed=done, total=total)
+
+    def stage(self, name: str) -> None:
+        """A part of the work begins; the bars say enough."""
 
     def show(self, numbers: Mapping[str, float]) -> None:
         """Add a line of figures, named alike each time."""
@@ -50,6 +61,51 @@ class Watcher:
         from rich.console import Group
 
         return Group(self.table(), self.bars) if self.rows else self.bars
+
+
+class Lines:
+    """Where nobody watches: a line every ``PAUSE`` seconds with the stage and the step in it."""
+
+    def __init__(self) -> None:
+        self._where, self._step = "at work", ""
+        self._started = time.monotonic()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._tick, daemon=True, name="progress")
+        self._thread.start()
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """Note the step; it is told when its time comes."""
+        self._step = f", step {done} of {total}"
+
+    def stage(self, name: str) -> None:
+        """A part of the work begins."""
+        self._step, self._where = "", name
+
+    def show(self, numbers: Mapping[str, float]) -> None:
+        """Figures are for terminals."""
+
+    def close(self) -> None:
+        """Say no more."""
+        self._over.set()
+        self._thread.join()
+
+    def _tick(self) -> None:
+        while not self._over.wait(PAUSE):
+            seconds = time.monotonic() - self._started
+            log.info("%s%s, %.0f s so far", self._where, self._step, seconds)
+
+
+@contextlib.contextmanager
+def watch(quiet: bool = False) -> Iterator[Watcher | Lines | None]:
+    """What looks on while one pair is registered; None where nothing is to be said."""
+    if quiet:
+        yield None
+    elif sys.stderr.isatty():
+        with bar() as watcher:
+            yield watcher
+    else:
+        with contextlib.closing(Lines()) as lines:
+            yield lines
 
 
 @contextlib.contextmanager

@@ -216,10 +216,11 @@ def register(
     if dry_run:
         common.print_json(rehearse(request))
         return
-    with progress.bar(quiet) as watcher:
-        show = None if watcher is None else watcher.show
-        result = run(request, report=watcher, show=show, stop=FirstAsks())
-    _tell(result, as_json, report)
+    with progress.watch(quiet) as watcher:
+        show, stage = (None, None) if watcher is None else (watcher.show, watcher.stage)
+        result = run(request, report=watcher, show=show, stop=FirstAsks(), stage=stage)
+    _tell(result, as_json, report, report_pngs)
+    _tell_way(result.record, threads)
 
 
 def _needed(image: Path | None, name: str, many: bool) -> Path:
@@ -240,7 +241,17 @@ def with_default_refine(arguments: list[str]) -> list[str]:
     return given
 
 
-def _tell(result: Registration, as_json: bool, page: Path | None) -> None:
+def _tell_way(record: dict[str, Any], threads: int | None) -> None:
+    """With -v: where it was computed, and the seconds of each step."""
+    import torch
+
+    count = threads or torch.get_num_threads()
+    common.log.debug("device %s, %d thread%s", record["device"], count, "s" if count > 1 else "")
+    parts = ", ".join(f"{k} {v:.2f} s" for k, v in record["seconds"].items() if k != "total")
+    common.log.debug("%s", parts)
+
+
+def _tell(result: Registration, as_json: bool, page: Path | None, pictures: Path | None) -> None:
     record = result.record
     local = record["similarity"]["local_ncc"]
     common.log.info("local NCC %.3f before, %.3f after", local["before"], local["after"])
@@ -263,11 +274,15 @@ def _tell(result: Registration, as_json: bool, page: Path | None) -> None:
         common.log.info("%s", _repaired(record["topology"]))
     if "jacobian" in record:
         folded = record["jacobian"]
-        common.log.info("folds: %d voxels (%.3g %%)", folded["count"], folded["percent"])
+        count = folded["count"]
+        unit = "voxel" if count == 1 else "voxels"
+        common.log.info("folds: %d %s (%.3g %%)", count, unit, folded["percent"])
     common.log.info("wrote %s in %.1f s", result.outputs["regtool.json"],
                     record["seconds"]["total"])  # fmt: skip
     if page is not None:
         common.log.info("wrote %s", page)
+    if pictures is not None:
+        common.log.info("wrote its pictures into %s", pictures)
     if as_json:
         common.print_json(record)
 
@@ -276,8 +291,12 @@ def _repaired(topology: dict[str, Any]) -> str:
     if not topology["changed_voxels"]:
         return "repair: no folds, the field is unchanged"
     before = topology["before"]
+    voxels, corners = (
+        f"{before[kind]} folded {noun}{'' if before[kind] == 1 else 's'}"
+        for kind, noun in (("central", "voxel"), ("corner", "corner"))
+    )
     line = (
-        f"repair: {before['central']} folded voxels and {before['corner']} folded corners removed, "
+        f"repair: {voxels} and {corners} removed, "
         f"{topology['changed_percent']:.2g} % of voxels moved by {topology['moved_mm_mean']:.2g} mm"
         f" (at most {topology['moved_mm_max']:.2g})"
     )

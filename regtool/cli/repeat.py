@@ -48,7 +48,7 @@ def rerun(
     common.Talk(verbose, quiet, debug, log_file).start()
     from regtool.engine.repeat.rerun import rerun as engine
 
-    with progress.bar(quiet) as watcher:
+    with progress.watch(quiet) as watcher:
         result = engine(
             record, output, report=watcher, device=device, threads=threads, offline=offline,
             overwrite=overwrite, command=("regtool", *sys.argv[1:]),

@@ -61,15 +61,17 @@ def run(
     show: Show | None = None,
     stop: Asking | None = None,
     preview: Preview | None = None,
+    stage: Callable[[str], None] | None = None,
 ) -> Registration:
     """Carry out a request, with a registrar that is already loaded if there is one.
 
     ``report(what, done, total)`` moves a progress bar, ``show`` takes a method's figures for a live
     panel. ``stop`` is entered while a method that is ``stoppable`` works, and gives what tells
-    whether the user wants the best it has so far. ``preview`` is as for ``register``.
+    whether the user wants the best it has so far. ``preview`` is as for ``register``;
+    ``stage(name)`` hears of each part of the work as it begins.
     """
     with limited_threads(request.threads):
-        return _run(request, registrar, report, show, stop, preview)
+        return _run(request, registrar, report, show, stop, preview, stage)
 
 
 def _run(
@@ -79,11 +81,12 @@ def _run(
     show: Show | None,
     stop: Asking | None,
     preview: Preview | None,
+    stage: Callable[[str], None] | None,
 ) -> Registration:
     check_report(request)
     if preview is not None and "previews" not in discovery.load(request.method).capabilities:
         raise UsageError(f"preview: method '{request.method}' shows nothing while it works")
-    task = open_task(request)
+    task = open_task(request, stage=stage)
     if registrar is None:
         with task.clock("load"):
             registrar = load(task.request, task.ndim)

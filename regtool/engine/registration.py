@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from dataclasses import field as default
 from pathlib import Path
@@ -35,14 +35,17 @@ class Registration:
 
 
 class Clock:
-    """Seconds spent in each part, for the record."""
+    """Seconds spent in each part, for the record; ``stage`` hears of each as it begins."""
 
-    def __init__(self, wall: bool = True) -> None:
+    def __init__(self, wall: bool = True, stage: Callable[[str], None] | None = None) -> None:
+        self.stage = stage
         self.seconds: dict[str, float] = {}
         self.started = time.perf_counter() if wall else None
 
     @contextlib.contextmanager
     def __call__(self, part: str) -> Iterator[None]:
+        if self.stage is not None:
+            self.stage(part)
         start = time.perf_counter()
         yield
         self.seconds[part] = time.perf_counter() - start

@@ -75,16 +75,20 @@ class Task:
 
 
 def open_task(
-    request: Request, label: str = "", wall: bool = True, method: Method | None = None
+    request: Request,
+    label: str = "",
+    wall: bool = True,
+    method: Method | None = None,
+    stage: Callable[[str], None] | None = None,
 ) -> Task:
     """Read and check everything that a request names; ``label`` goes before warnings.
 
     ``method`` is the description of the request's, where that is known already: to look for it
-    opens a file of every installed package.
+    opens a file of every installed package. ``stage`` hears of each part as it begins.
 
     Raises the errors of ``regtool.errors``.
     """
-    clock = Clock(wall)
+    clock = Clock(wall, stage)
     description = method or discovery.load(request.method)
     request = located(request, description)
     with clock("read"):

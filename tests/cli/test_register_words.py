@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -149,3 +150,33 @@ def test_initial_that_is_neither_word_nor_file(tiny: Pair, regtool: Program) -> 
         args = ("register", *QUICK, tiny["fixed"], tiny["moving"], "--initial", "affin", *more)
         ran = regtool(*args)
         assert ran.code == 3 and ran.err.startswith(wanted)
+
+
+def test_a_log_file_hears_of_long_work(tiny: Pair, regtool: Program) -> None:
+    """Every half minute, here shorter, a line with the stage and the step in it."""
+    args = ("register", *QUICK[:2], "--set", "iterations=150,100", tiny["fixed"], tiny["moving"])
+    more = ("-o", "out_", "--overwrite", "--inverse")
+    sooner = "import regtool.cli.progress as p; p.PAUSE = 0.01"
+    lines = said(regtool(*args, *more, before=sooner).ok().err, "s so far")
+    assert any(re.fullmatch(r"regtool: network, step \d+ of 250, \d+ s so far", x) for x in lines)
+    assert not said(regtool(*args, *more, "-q", before=sooner).ok().err, "so far")
+    assert not said(regtool(*args, *more).ok().err, "so far")
+
+
+def test_verbose_tells_where_and_how_long(tiny: Pair, regtool: Program, tmp_path: Path) -> None:
+    args = ("register", *QUICK, tiny["fixed"], tiny["moving"], "-o", "out_", "--device", "cpu")
+    err = regtool(*args, "-v", "--threads", "1").ok().err
+    assert said(err, "device") == ["regtool: device cpu, 1 thread"]
+    seconds = json.loads((tmp_path / RECORD).read_text("utf-8"))["seconds"]
+    (line,) = said(err, "network")
+    assert f"network {seconds['network']:.2f} s" in line and "read " in line
+
+
+def test_pictures_are_named(tiny: Pair, regtool: Program, tmp_path: Path) -> None:
+    args = ("register", *QUICK, tiny["fixed"], tiny["moving"], "-o", "out_")
+    err = regtool(*args, "--report", "r.html", "--report-pngs", "seen").ok().err
+    assert said(err, "wrote")[1:] == [
+        "regtool: wrote r.html",
+        "regtool: wrote its pictures into seen",
+    ]
+    assert any((tmp_path / "seen").iterdir())
