@@ -80,6 +80,8 @@ def apply(
             f"{volume.name}: few distinct whole numbers, a label map? "
             f"{interpolation} interpolation invents values in between; use -n label"
         )
+    if not values.any() and not _reaches(volume, grid, chain):
+        warnings.append(f"nothing of {volume.name} reaches the reference grid; all is 0")
     with outputs:
         step = volume.header.time_step
         outputs.image("result", values, grid, like=like, kind=volume.kind, time_step=step)
@@ -142,6 +144,12 @@ def _reference(
     if all(not isinstance(t, tuple) for t in chain.transforms):
         raise UsageError("-r REFERENCE is needed: the transforms say nothing about the output grid")
     return volume.grid, None
+
+
+def _reaches(volume: Volume, grid: Grid, chain: Chain) -> bool:
+    """Whether any voxel of the grid is read inside the image."""
+    everywhere = Volume(np.ones(volume.grid.shape, np.uint8), volume.grid)
+    return bool(resample(everywhere, grid, chain.transforms, "nearest").any())
 
 
 def _looks_like_labels(volume: Volume) -> bool:

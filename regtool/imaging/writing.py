@@ -63,6 +63,7 @@ class Outputs:
         overwrite: bool = False,
         record: str = RECORD,
     ) -> None:
+        self._named_by = "name" if isinstance(target, Mapping) else "prefix"
         self._prefix = "" if isinstance(target, Mapping) else checked_prefix(target)
         self._paths: dict[str, Path] = {}
         self._places: dict[tuple[Path, str], str] = {}
@@ -200,7 +201,9 @@ class Outputs:
 
     def _check_free(self, path: Path) -> None:
         if os.path.lexists(path) and not self._overwrite and not is_left_over(path):
-            raise OutputError(f"{path}: exists already; use --overwrite or another prefix")
+            raise OutputError(
+                f"{path}: exists already; use --overwrite or another {self._named_by}"
+            )
 
     def _folder(self, folder: Path) -> Path:
         """The hidden temporary folder inside ``folder``, made on first use."""

@@ -18,6 +18,8 @@ from registration_cases import (
     write_csv,
 )
 
+from regtool.cli.register import _repaired
+
 Pair = dict[str, Path]
 
 
@@ -180,3 +182,30 @@ def test_pictures_are_named(tiny: Pair, regtool: Program, tmp_path: Path) -> Non
         "regtool: wrote its pictures into seen",
     ]
     assert any((tmp_path / "seen").iterdir())
+
+
+def test_apply_tells_of_an_image_out_of_reach(tiny: Pair, regtool: Program, tmp_path: Path) -> None:
+    regtool("register", *QUICK, tiny["fixed"], tiny["moving"], "-o", "out_").ok()
+    far = make_grid("identity", (20, 20), (2.0, 2.0), (500.0, 500.0))
+    image = save(tmp_path / "far.nii.gz", np.ones(far.shape, np.float32), far)
+    args = ("apply", image, "-t", RECORD, "-o", "far_there.nii.gz", "--overwrite")
+    ran = regtool(*args).ok()
+    wanted = f"regtool: warning: nothing of {image} reaches the reference grid; all is 0"
+    assert said(ran.err, "warning") == [wanted]
+    grid = make_grid("identity", (32, 28), (2.0, 2.0))
+    save(image, np.zeros(grid.shape, np.float32), grid)
+    assert not said(regtool(*args).ok().err, "warning"), "a black image lies where it should"
+
+
+def test_a_file_that_exists_has_a_name_and_no_prefix(tiny: Pair, regtool: Program) -> None:
+    regtool("register", *QUICK, tiny["fixed"], tiny["moving"], "-o", "out_").ok()
+    ran = regtool("apply", tiny["moving"], "-t", RECORD, "-o", "out_Warped.nii.gz")
+    assert ran.code == 8 and ran.err.endswith("use --overwrite or another name\n")
+    ran = regtool("register", *QUICK, tiny["fixed"], tiny["moving"], "-o", "out_")
+    assert ran.code == 8 and ran.err.endswith("use --overwrite or another prefix\n")
+
+
+def test_one_fold_is_a_voxel() -> None:
+    counts = {"before": {"central": 1, "corner": 2}, "changed_voxels": 9, "changed_percent": 1.0,
+              "moved_mm_mean": 1.0, "moved_mm_max": 2.0}  # fmt: skip
+    assert _repaired(counts).startswith("repair: 1 folded voxel and 2 folded corners removed")
