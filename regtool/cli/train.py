@@ -32,7 +32,12 @@ Stage = Annotated[str | None, typer.Option("--stage", help="Train only this stag
 Preset = Annotated[
     str | None, typer.Option("--preset", help="The method's preset.", show_default="its first")
 ]
-Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Number of steps.")]
+Steps = Annotated[
+    int | None,
+    typer.Option(
+        "--steps", min=1, help="Number of steps; of several stages, at most so many in each."
+    ),
+]
 Rate = Annotated[float | None, typer.Option("--lr", help="Learning rate.")]
 Batch = Annotated[int | None, typer.Option("--batch", min=1, help="Examples in a step.")]
 Val = Annotated[

@@ -165,7 +165,7 @@ def test_later_stage_needs_the_earlier_one(run: Run) -> None:
     with pytest.raises(UsageError, match="has main, fine"):
         run("other", preset="two", stage="final")
     with pytest.raises(UsageError, match="which with --stage"):
-        run("third", preset="two", steps=3)
+        run("third", preset="two", batch=2)
 
 
 def test_broken_loss_stops_and_keeps_the_last_good_checkpoint(run: Run, tmp_path: Path) -> None:

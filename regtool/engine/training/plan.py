@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +19,9 @@ from regtool.engine.training.settings import (
     plain,
     read_settings,
 )
-from regtool.engine.training.state import CHECKPOINT
-from regtool.errors import OutputError, PluginError, UsageError
+from regtool.engine.training.stage_plan import check, choose, planned, recipe_stages
+from regtool.engine.training.state import CHECKPOINT, read_checkpoint
+from regtool.errors import OutputError, RegtoolError, UsageError
 from regtool.paths import resolved
 from regtool.plugins import discovery
 from regtool.plugins.description import Method
@@ -94,15 +95,16 @@ def make_plan(request: TrainRequest, processes: int = 1) -> Plan:
     settings = _settings(request, before, method, processes)
     if before is not None:
         _compare(folder, before, settings, method)
-    stages = _stages(method, settings)
-    chosen = _choose(stages, settings.stage, method)
+    stages = planned(method, settings)
+    chosen = choose(stages, settings.stage, method)
     for stage in chosen:
-        _check(stage, processes, loop_settings(settings.preset, stage.name).fields)
+        check(stage, processes, loop_settings(settings.preset, stage.name).fields)
     resuming = before is not None
     if not resuming and chosen[0] is not stages[0]:
         raise UsageError(
-            f"--stage {chosen[0].name}: train the stage {stages[0].name!r} first, then this one "
-            f"with --resume -o {folder}"
+            f"--stage {chosen[0].name}: train the stage {stages[0].name!r} first (--stage "
+            f"{stages[0].name}), then run: {_next_line(chosen[0].name, folder)}; or leave --stage "
+            "out, which trains all"
         )
     checkpoint = resuming and (folder / CHECKPOINT).exists()
     replacing = not resuming and _holds_run(folder)
@@ -124,6 +126,12 @@ def _existing(request: TrainRequest) -> RunSettings | None:
             raise UsageError(f"--resume: {folder} holds no run")
         return read_settings(folder / SETTINGS)
     if used and not request.overwrite:
+        if request.stage is not None and request.stage != _stage_there(folder):
+            raise OutputError(
+                f"{folder}: not empty; if the stage {request.stage!r} shall follow there, run: "
+                f"{_next_line(request.stage, folder)} (or replace all with --overwrite, or name "
+                "another folder with -o)"
+            )
         raise OutputError(
             f"{folder}: not empty; continue the run there with --resume, replace it with "
             "--overwrite, or name another folder with -o"
@@ -133,6 +141,19 @@ def _existing(request: TrainRequest) -> RunSettings | None:
             f"{folder}: holds no run that --overwrite could replace; name another folder with -o"
         )
     return None
+
+
+def _next_line(stage: str, folder: Path) -> str:
+    """The command that trains one more stage of the run in ``folder``."""
+    return f"regtool train --resume --stage {stage} -o {shlex.quote(str(folder))}"
+
+
+def _stage_there(folder: Path) -> str | None:
+    """The stage that a folder's run was last asked for; None for all, or where there is none."""
+    try:
+        return read_settings(folder / SETTINGS).stage
+    except RegtoolError:
+        return None
 
 
 def _holds_run(folder: Path) -> bool:
@@ -152,6 +173,9 @@ def _settings(
     values: dict[str, Any] = before.model_dump(by_alias=True) if before is not None else {}
     if before is not None and request.stage not in (None, before.stage):
         values |= dict.fromkeys(_OF_STAGE)  # another stage in the same folder has its own
+        if before.stage is None and before.steps is not None:  # a trial of all stages stays short
+            own = {s.name: s.steps for s in recipe_stages(method, before.preset)}
+            values["steps"] = min(before.steps, own.get(str(request.stage), before.steps))
     if before is None or request.preset is not None or request.assignments:
         name = request.preset or (before.preset_name if before else _default_preset(method))
         if name not in method.presets:
@@ -183,6 +207,13 @@ def _settings(
     return settings
 
 
+def _in_first(folder: Path, stages: Sequence[Stage]) -> bool:
+    """Whether no stage is finished that the run's steps would have to be true of."""
+    path = folder / CHECKPOINT
+    one = len(stages) == 1 or not path.exists()
+    return one or read_checkpoint(path)[1].stage == stages[0].name
+
+
 def _default_preset(method: Method) -> str:
     if not method.presets or method.recipe is None:
         raise UsageError(f"method {method.name!r} has nothing to train")
@@ -196,73 +227,13 @@ def _compare(folder: Path, before: RunSettings, now: RunSettings, method: Method
         free = (*free, "init_weights")  # nothing started from the old ones
     found = [text for text in found if text.partition(":")[0] not in free]
     if found and all(text.startswith("steps:") for text in found):
-        schedules = [o.schedule for s in _stages(method, now) for o in s.optimisers]
-        if all(s == Schedule(warmup=s.warmup) for s in schedules):
+        stages = planned(method, now)
+        schedules = [o.schedule for s in stages for o in s.optimisers]
+        constant = all(s == Schedule(warmup=s.warmup) for s in schedules)
+        if constant and (now.stage is not None or _in_first(folder, stages)):
             return  # nothing done so far depends on the number of steps
     if found:
         raise UsageError(
             f"--resume: {folder} was started with other settings ({'; '.join(found[:3])}); repeat "
             "those, or start a new run in another folder"
         )
-
-
-def _stages(method: Method, settings: RunSettings) -> tuple[Stage, ...]:
-    """The recipe's stages, with ``--steps``, ``--lr`` and ``--batch`` applied."""
-    if method.recipe is None:
-        raise UsageError(f"method {method.name!r} has nothing to train")
-    recipe = discovery.resolve_import(method.recipe, f"recipe of method '{method.name}'")
-    stages = tuple(recipe(settings.preset))
-    names = [stage.name for stage in stages]
-    if not stages or len(set(names)) != len(names):
-        raise PluginError(f"recipe of method '{method.name}': stages need distinct names")
-    changed = {"steps": settings.steps, "lr": settings.lr, "batch": settings.batch}
-    if all(value is None for value in changed.values()):
-        return stages
-    if len(stages) > 1 and settings.stage is None:
-        option = next(key for key, value in changed.items() if value is not None)
-        raise UsageError(
-            f"--{option}: method {method.name!r} trains in stages; say which with "
-            f"--stage ({', '.join(names)})"
-        )
-    return tuple(_changed(s, settings) if settings.stage in (None, s.name) else s for s in stages)
-
-
-def _changed(stage: Stage, settings: RunSettings) -> Stage:
-    optimisers = stage.optimisers
-    if settings.lr is not None and optimisers:
-        ratio = settings.lr / optimisers[0].lr  # several optimisers keep their relation
-        optimisers = tuple(dataclasses.replace(o, lr=o.lr * ratio) for o in optimisers)
-    return dataclasses.replace(
-        stage,
-        optimisers=optimisers,
-        steps=settings.steps or stage.steps,
-        batch=settings.batch or stage.batch,
-    )
-
-
-def _choose(stages: tuple[Stage, ...], name: str | None, method: Method) -> tuple[Stage, ...]:
-    if name is None:
-        return stages
-    for stage in stages:
-        if stage.name == name:
-            return (stage,)
-    raise UsageError(
-        f"--stage {name}: method {method.name!r} has {', '.join(s.name for s in stages)}"
-    )
-
-
-def _check(stage: Stage, processes: int, fields: str | None) -> None:
-    unknown = [need for need in stage.needs if need != "fields"]
-    if unknown:
-        raise UsageError(
-            f"stage {stage.name!r} needs {', '.join(unknown)} as input, which train does not supply"
-        )
-    if "fields" in stage.needs and fields is None:
-        raise UsageError(
-            f"stage {stage.name!r} needs fields: --set fields=METHOD, METHOD@WEIGHTS or the folder "
-            "of a cohort's records"
-        )
-    if stage.steps < 1 or stage.batch < 1:
-        raise PluginError(f"stage {stage.name!r}: steps and batch must be at least 1")
-    if stage.batch % processes:
-        raise UsageError(f"--batch {stage.batch}: not divisible among {processes} processes")

@@ -20,12 +20,15 @@ from regtool.engine.training.settings import (
     read_settings,
     write_settings,
 )
+from regtool.engine.training.stage_plan import in_words
 from regtool.engine.training.stages import Run, TrainResult
 from regtool.engine.training.state import CHECKPOINT
 from regtool.engine.training.stop import Stopper
 from regtool.errors import Interrupted, RegtoolError
 
 __all__ = ["TrainRequest", "TrainResult", "train"]
+
+log = logging.getLogger("regtool.train")
 
 _OWN = ("log.csv", CHECKPOINT)  # the settings mark a run, so the new ones take their place
 _OWN_FOLDERS = ("tensorboard", "stages", "weights")  # the cache has a key of its own
@@ -74,6 +77,8 @@ def _train(
     request: TrainRequest, runtime: Runtime, stopper: Stopper, progress: Progress
 ) -> TrainResult:
     plan = make_plan(request, runtime.world)
+    if len(plan.stages) > 1:
+        log.info("%s", in_words(plan.chosen, plan.preset))
     splits = open_splits(plan.settings.data, plan.settings.val)  # before anything is replaced
     splits = hold_out(splits, loop_settings(plan.preset, plan.chosen[0].name))
     runtime.accelerator.wait_for_everyone()
