@@ -48,6 +48,8 @@ def list_(
 
     rows, failures = stock.listing(method)
     discovery.warn(failures)
+    if vain := stock.in_vain():
+        log.warning("%s", vain.removeprefix("; "))
     if as_json:
         print_json(rows)
         return
@@ -65,7 +67,7 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     return (
         row["name"],
         row["method"],
-        f"{row['ndim']}-D",
+        f"{row['ndim']}-D" if row["ndim"] else "-",
         row["anatomy"],
         row["modality"],
         row["licence"],
@@ -121,6 +123,7 @@ def verify(
         methods, failures = discovery.load_all()
         discovery.warn(failures)
         verdicts = [stock.verify_reference(m, ref) for m in methods for ref in m.weights]
+        verdicts += [stock.verify(str(folder)) for folder in stock.own().values()]
         bad = [v for v in verdicts if v.problem]
     if as_json:
         print_json([vars(verdict) for verdict in verdicts])

@@ -11,6 +11,7 @@ from typing import Literal
 
 from regtool.errors import PluginError, WeightsError
 from regtool.paths import expanded, is_dir, is_file
+from regtool.plugins import discovery
 from regtool.plugins.description import Method, WeightsRef
 from regtool.weights import hub, shipped
 from regtool.weights.files import CONFIG_FILE, MODEL_FILE, refuse_pickle
@@ -67,23 +68,42 @@ def in_directory(name: str) -> Found | None:
     folder = expanded(top) / name
     if not is_dir(folder):
         return None
-    return _in_folder(folder, "directory")
+    return in_folder(folder, "directory")
 
 
-def _in_folder(folder: Path, source: Source) -> Found:
+def in_folder(folder: Path, source: Source) -> Found:
+    """Files in a folder, or in the only weights folder of a training run's.
+
+    Raises WeightsError where there are none, or several.
+    """
     model = folder / MODEL_FILE
     if not is_file(model):
+        exported = _exported(folder)
+        if len(exported) > 1:
+            raise WeightsError(
+                f"{folder}: holds several weights; give one of {', '.join(map(str, exported))}"
+            )
+        if exported:
+            return Found(source, exported[0] / CONFIG_FILE, exported[0] / MODEL_FILE)
         for other in sorted(folder.iterdir()):
             refuse_pickle(other)
         raise WeightsError(f"{folder}: holds no {MODEL_FILE}")
     return Found(source, folder / CONFIG_FILE, model)
 
 
+def _exported(folder: Path) -> list[Path]:
+    """What training left in ``folder``: a run folder, or the ``weights`` in it."""
+    inner = folder if folder.name == "weights" else folder / "weights"
+    if not is_dir(inner):
+        return []
+    return sorted(child for child in inner.iterdir() if is_file(child / MODEL_FILE))
+
+
 def at_path(method: Method, spec: str) -> Found:
     """Files at a path from the user; WeightsError with a suggestion if there are none."""
     path = expanded(spec)
     if is_dir(path):
-        return _in_folder(path, "path")
+        return in_folder(path, "path")
     refuse_pickle(path)
     if is_file(path):
         return Found("path", path.with_name(CONFIG_FILE), path)
@@ -93,15 +113,50 @@ def at_path(method: Method, spec: str) -> Found:
             if re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w.-]+)?", spec)
             else f"{spec}: no such file or folder"
         )
+    raise WeightsError(_unknown(method, spec))
+
+
+def _unknown(method: Method, spec: str) -> str:
+    """What to say of a name that is none of the method's: whose it is, or what is near."""
     names = [ref.name for ref in method.weights]
-    if not names:
-        raise WeightsError(f"method '{method.name}' has no named weights, and '{spec}' is no path")
-    close = difflib.get_close_matches(spec, names, 1)
-    hint = f"did you mean '{close[0]}'?" if close else f"it has: {', '.join(names)}"
-    raise WeightsError(f"method '{method.name}' has no weights '{spec}'; {hint}")
+    owners = {ref.name: other.name for other in discovery.load_all()[0] for ref in other.weights}
+    owners |= dict.fromkeys(names, method.name)
+    if spec in owners:
+        return f"weights '{spec}' belong to method '{owners[spec]}': use -m {owners[spec]}"
+    close = difflib.get_close_matches(spec, owners, 1)
+    if close:
+        other = "" if close[0] in names else f" (-m {owners[close[0]]})"
+        hint = f"did you mean '{close[0]}'{other}?"
+    elif names:
+        hint = f"it has: {', '.join(names)}"
+    else:
+        return f"method '{method.name}' has no named weights, and '{spec}' is no path" + in_vain()
+    return f"method '{method.name}' has no weights '{spec}'{in_vain()}; {hint}"
+
+
+def in_vain() -> str:
+    """For the end of a message: that REGTOOL_WEIGHTS_DIR names no folder, if so."""
+    top = os.environ.get(WEIGHTS_DIR_VARIABLE)
+    return f"; {weights_dir()} is passed over" if top and not is_dir(expanded(top)) else ""
+
+
+def own_folders() -> list[Path]:
+    """The folders in REGTOOL_WEIGHTS_DIR that hold weights, or mean to."""
+    top = os.environ.get(WEIGHTS_DIR_VARIABLE)
+    if not top or not is_dir(expanded(top)):
+        return []
+    return [
+        folder
+        for folder in sorted(expanded(top).iterdir())
+        if _NAME.fullmatch(folder.name)
+        and (is_file(folder / MODEL_FILE) or is_file(folder / CONFIG_FILE))
+    ]
 
 
 def weights_dir() -> str:
     """REGTOOL_WEIGHTS_DIR and its value, in words for a message."""
     top = os.environ.get(WEIGHTS_DIR_VARIABLE)
-    return f"{WEIGHTS_DIR_VARIABLE} ({top})" if top else f"a folder named by {WEIGHTS_DIR_VARIABLE}"
+    if not top:
+        return f"a folder named by {WEIGHTS_DIR_VARIABLE}"
+    absent = "" if is_dir(expanded(top)) else ", which is no folder"
+    return f"{WEIGHTS_DIR_VARIABLE} ({top}{absent})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import shutil
 from contextlib import ExitStack
@@ -24,7 +25,7 @@ from regtool.weights.files import (
     read_header,
 )
 from regtool.weights.network import build_network
-from regtool.weights.places import at_path
+from regtool.weights.places import at_path, in_folder, in_vain, own_folders
 from regtool.weights.resolve import ResolvedWeights, locate, resolve
 
 
@@ -52,21 +53,54 @@ def find(name: str) -> tuple[Method, WeightsRef]:
         both = " and ".join(method.name for method, _ in owners)
         raise UsageError(f"weights '{name}' exist in {both}; give their folder instead")
     known = sorted(ref.name for method in methods for ref in method.weights)
+    close = difflib.get_close_matches(name, known, 1)
+    hint = f"; did you mean '{close[0]}'?" if close else f"; there are: {', '.join(known)}"
     raise UsageError(
-        f"no installed method has weights '{name}'"
-        + (f"; there are: {', '.join(known)}" if known else "")
+        f"no installed method has weights '{name}'{in_vain()}"
+        + (hint if known else "")
         + (f"; not loaded: {', '.join(f.name for f in failures)}" if failures else "")
     )
 
 
+def own() -> dict[str, Path]:
+    """The user's own weights in REGTOOL_WEIGHTS_DIR, which no method describes: name to folder."""
+    folders = own_folders()
+    methods = discovery.load_all()[0] if folders else []
+    named = {ref.name for method in methods for ref in method.weights}
+    return {folder.name: folder for folder in folders if folder.name not in named}
+
+
 def listing(only: str | None = None) -> tuple[list[dict[str, Any]], list[discovery.Failure]]:
-    """Every set of weights as plain data, with where it lies on this machine (unchecked)."""
+    """Every set of weights as plain data, with where it lies on this machine (unchecked).
+
+    After those that methods describe come the user's own in REGTOOL_WEIGHTS_DIR.
+    """
     if only is None:
         methods, failures = discovery.load_all()
     else:
         methods, failures = [discovery.load(only)], []
     rows = [_row(method, ref) for method in methods for ref in method.weights]
-    return rows, failures
+    more = [_own_row(folder) for folder in own().values()]
+    return rows + [row for row in more if only in (None, row["method"])], failures
+
+
+def _own_row(folder: Path) -> dict[str, Any]:
+    """The same for a folder in REGTOOL_WEIGHTS_DIR that no method describes."""
+    config: dict[str, Any] = {}
+    problem = None
+    try:
+        config = read_config(folder / CONFIG_FILE)
+        in_folder(folder, "directory")
+    except RegtoolError as error:
+        problem = str(error)
+    told = {
+        key: str(config.get(key) or "-") for key in ("method", "anatomy", "modality", "licence")
+    }
+    return {
+        "name": folder.name, "ndim": config.get("ndim"), **told,
+        "hub": None, "revision": None, "sha256": None,
+        "source": None if problem else "directory", "path": str(folder), "problem": problem,
+    }  # fmt: skip
 
 
 def _row(method: Method, ref: WeightsRef) -> dict[str, Any]:
@@ -95,6 +129,10 @@ def _row(method: Method, ref: WeightsRef) -> dict[str, Any]:
 
 def local(name: str) -> ResolvedWeights:
     """Named weights on this machine, checked, without any request."""
+    mine = own().get(name)
+    if mine is not None:
+        config = read_config(mine / CONFIG_FILE)
+        return resolve(discovery.load(config["method"]), name, config["ndim"], offline=True)
     method, ref = find(name)
     return resolve(method, ref.name, ref.ndim, offline=True)
 
@@ -194,6 +232,9 @@ def verify(spec: str) -> Verdict:
         raise UsageError(f"{spec}: pull it, then verify the folder that 'weights pull' prints")
     if os.sep in spec or exists(spec) or Path(spec).suffix == ".safetensors":
         return _verify_path(spec)
+    mine = own().get(spec)
+    if mine is not None:
+        return _verify_path(str(mine))
     method, ref = find(spec)
     return verify_reference(method, ref)
 
@@ -222,10 +263,12 @@ def read_folder(spec: str) -> ResolvedWeights:
     folder = expanded(spec)
     if not exists(folder):
         raise WeightsError(f"{spec}: no such file or folder")
+    if is_dir(folder) and not exists(folder / CONFIG_FILE):
+        folder = in_folder(folder, "path").model.parent  # of a training run
     config_path = folder / CONFIG_FILE if is_dir(folder) else folder.with_name(CONFIG_FILE)
     config = read_config(config_path)
     method = discovery.load(config["method"])
-    read_header(at_path(method, spec).model)
+    read_header(at_path(method, str(folder)).model)
     weights = resolve(method, str(folder.absolute()), config["ndim"], offline=True)
     check_network(method, weights)
     return weights

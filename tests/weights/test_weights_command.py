@@ -128,7 +128,7 @@ def test_pull_of_a_branch_warns(shell: Shell, hub: Hub) -> None:
 
 
 def test_unknown_names(shell: Shell) -> None:
-    unknown = shell("pull", "toy-brian")
+    unknown = shell("pull", "something")
     assert unknown.code == 2
     assert "there are: toy-brain" in unknown.error
     assert shell("list", "nonsense").code == 2

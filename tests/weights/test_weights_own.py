@@ -1,0 +1,99 @@
+"""A user's own weights: run folders, REGTOOL_WEIGHTS_DIR, and names that are nearly right."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from weights_toy import Shell
+
+from regtool.errors import WeightsError
+from regtool.plugins import discovery
+from regtool.plugins.description import Method, WeightsRef
+from regtool.weights import resolve
+
+
+@pytest.fixture
+def run_folder(tmp_path: Path, toy_folder: Path) -> Path:
+    """A run folder with one exported weights folder."""
+    shutil.copytree(toy_folder, tmp_path / "run" / "weights" / "toy-small")
+    (tmp_path / "run" / "settings.json").write_text("{}")
+    return tmp_path / "run"
+
+
+def test_a_run_folder_stands_for_its_weights(toy_method: Method, run_folder: Path) -> None:
+    wanted = run_folder / "weights" / "toy-small" / "model.safetensors"
+    for spec in (run_folder, run_folder / "weights", wanted.parent):
+        assert resolve(toy_method, str(spec), 2).model == wanted
+
+
+def test_a_run_folder_with_several_names_them(toy_method: Method, run_folder: Path) -> None:
+    shutil.copytree(run_folder / "weights/toy-small", run_folder / "weights/toy-sup")
+    for spec in (run_folder, run_folder / "weights"):
+        with pytest.raises(WeightsError) as caught:
+            resolve(toy_method, str(spec), 2)
+        for name in ("toy-small", "toy-sup"):
+            assert str(run_folder / "weights" / name) in str(caught.value)
+
+
+def test_verify_takes_a_run_folder(shell: Shell, run_folder: Path) -> None:
+    sound = shell("verify", str(run_folder))
+    assert sound.code == 0, sound.err
+
+
+def test_weights_of_another_method_name_it(
+    toy_method: Method, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ref = WeightsRef("other-brain", 2, "brain", "MR", "CC0", "")
+    other = replace(toy_method, name="other", weights=(ref,))
+    monkeypatch.setattr(discovery, "load_all", lambda: ([toy_method, other], []))
+    with pytest.raises(WeightsError, match="'other-brain' belong to method 'other': use -m other"):
+        resolve(toy_method, "other-brain", 2)
+    with pytest.raises(WeightsError, match=r"did you mean 'other-brain' \(-m other\)"):
+        resolve(toy_method, "other-brian", 2)
+    with pytest.raises(WeightsError, match=r"did you mean 'toy-brain'\?"):
+        resolve(toy_method, "toy-brian", 2)
+
+
+def test_a_weights_directory_that_is_not_there(
+    toy_method: Method, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shell: Shell
+) -> None:
+    absent = str(tmp_path / "tpyo")
+    monkeypatch.setenv("REGTOOL_WEIGHTS_DIR", absent)
+    words = f"REGTOOL_WEIGHTS_DIR ({absent}, which is no folder)"
+    for spec in ("my-flow", None):
+        with pytest.raises(WeightsError) as caught:
+            resolve(toy_method, spec, 2)
+        assert words in str(caught.value)
+    listed = shell("list", REGTOOL_WEIGHTS_DIR=absent)
+    assert listed.code == 0 and listed.err.count(words) == 1
+    assert words in shell("path", "my-flow", REGTOOL_WEIGHTS_DIR=absent).error
+
+
+def test_own_weights_are_listed_found_and_verified(
+    shell: Shell, tmp_path: Path, toy_folder: Path
+) -> None:
+    shutil.copytree(toy_folder, tmp_path / "store" / "my-flow")
+    (tmp_path / "store" / "notes").mkdir()
+    (tmp_path / "store" / "broken").mkdir()
+    (tmp_path / "store" / "broken" / "config.json").write_text("{}")
+    here = {"REGTOOL_WEIGHTS_DIR": str(tmp_path / "store")}
+    listed = shell("list", **here)
+    [line] = [line for line in listed.out.splitlines() if line.startswith("my-flow")]
+    assert "toy" in line and "2-D" in line and line.endswith("REGTOOL_WEIGHTS_DIR")
+    assert "damaged" in listed.out and "notes" not in listed.out
+    rows = {row["name"]: row for row in json.loads(shell("list", "toy", "--json", **here).out)}
+    assert set(rows) == {"toy-brain", "my-flow"}
+    assert rows["my-flow"]["path"] == str(tmp_path / "store" / "my-flow")
+    found = shell("path", "my-flow", **here)
+    assert found.out.strip() == str(tmp_path / "store" / "my-flow"), found.err
+    assert shell("verify", "my-flow", **here).code == 0
+    everything = shell("verify", **here)
+    assert everything.code == 4 and "1 of 3 failed" in everything.error
+
+
+def test_a_name_that_is_nearly_right(shell: Shell) -> None:
+    assert "did you mean 'toy-brain'?" in shell("path", "toybrain").error
