@@ -86,6 +86,6 @@ def test_a_start_that_cannot_succeed_replaces_nothing(run: Run, tmp_path: Path) 
     before = _contents(folder)
     with pytest.raises(WeightsError):
         run(preset="two", overwrite=True, init_weights=str(tmp_path / "other"))
-    with pytest.raises(UsageError, match="with --resume"):
+    with pytest.raises(UsageError, match="train --resume"):
         run(preset="two", overwrite=True, stage="fine")
     assert _contents(folder) == before

@@ -61,7 +61,7 @@ class StageLoop:
         self.state = State(self.stage.name, stepper.store.fingerprint, frozen)
         steps = self.stage.steps
         self._log_every = settings.log_every or max(1, min(50, steps // 200))
-        self._val_every = settings.val_every or max(1, steps // 40)
+        self._val_every = settings.val_every or max(5, steps // 40)
         self._check_every = 1 if stepper.runtime.device.type == "cpu" else 20
         self._clock = self._saved = time.monotonic()
         self._note = ""
@@ -164,6 +164,13 @@ class StageLoop:
         if ending in ("finished", "early"):
             self._log_row()
         self.save()
+        since = self.state.step - self.state.best_step
+        if 0 < self.state.best_step <= self._val_every and since >= 3 * self._val_every:
+            log.warning(
+                "%s: the first validation, at step %d, was the best; nothing was gained in the %d "
+                "steps since (a lower --lr may help)",
+                *(self.stage.name, self.state.best_step, since),
+            )
         unproven = self.state.best is None and ending != "signal"
         if unproven and self.stepper.runtime.main:
             with self.stepper.averaged():
@@ -178,9 +185,10 @@ class StageLoop:
             summed = self.stepper.runtime.agree(list(means.values()))
             means = {k: v / self.stepper.runtime.world for k, v in zip(means, summed, strict=True)}
         first = next(iter(means))
-        self._note = f"{first} {means[first]:.4g}" + (
-            f", best {self.state.best:.4f}" if self.state.best is not None else ""
-        )
+        best = ""
+        if self._validator is not None and self.state.best_figures:
+            best = f", best {self._validator.judged(self.state.best_figures)}"
+        self._note = f"{first} {means[first]:.4g}{best}"
         row = {"lr": self.stepper.rate(self.state.step - 1), **means}
         self._tick()
         self._around.logs.figures(

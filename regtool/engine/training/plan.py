@@ -226,14 +226,19 @@ def _compare(folder: Path, before: RunSettings, now: RunSettings, method: Method
     if not (folder / CHECKPOINT).exists():
         free = (*free, "init_weights")  # nothing started from the old ones
     found = [text for text in found if text.partition(":")[0] not in free]
-    if found and all(text.startswith("steps:") for text in found):
+    if not found:
+        return
+    from_here = ""
+    if all(text.partition(":")[0] in ("steps", "lr", "batch") for text in found):
         stages = planned(method, now)
         schedules = [o.schedule for s in stages for o in s.optimisers]
         constant = all(s == Schedule(warmup=s.warmup) for s in schedules)
-        if constant and (now.stage is not None or _in_first(folder, stages)):
+        only_steps = all(text.startswith("steps:") for text in found)
+        if only_steps and constant and (now.stage is not None or _in_first(folder, stages)):
             return  # nothing done so far depends on the number of steps
-    if found:
-        raise UsageError(
-            f"--resume: {folder} was started with other settings ({'; '.join(found[:3])}); repeat "
-            "those, or start a new run in another folder"
-        )
+        if len(stages) == 1:  # the checkpoint of a later stage fits no first one
+            from_here = f", from its weights with --init-weights {shlex.quote(str(folder))}"
+    raise UsageError(
+        f"--resume: {folder} was started with other settings ({'; '.join(found[:3])}); repeat "
+        f"those, or start a new run in another folder{from_here}"
+    )

@@ -28,7 +28,9 @@ class LoopSettings(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     log_every: int = Field(0, ge=0, description="steps between log rows; 0: by itself")
-    val_every: int = Field(0, ge=0, description="steps between validations; 0: steps / 40")
+    val_every: int = Field(
+        0, ge=0, description="steps between validations; 0: steps / 40, 5 at least"
+    )
     checkpoint_every: int = Field(0, ge=0, description="steps between checkpoints; 0: by time only")
     checkpoint_seconds: float = Field(300.0, gt=0, description="seconds between checkpoints")
     patience: int = Field(0, ge=0, description="validations without gain before stopping; 0: never")

@@ -189,8 +189,13 @@ def score(figures: dict[str, float], select: str | None = None) -> float:
 
     ``select`` names another figure; all but Dice are to be small.
     """
-    chosen = select or ("dice" if "dice" in figures else "loss")
+    chosen = judge(figures, select)
     return figures[chosen] if chosen == "dice" else -figures[chosen]
+
+
+def judge(figures: dict[str, float], select: str | None = None) -> str:
+    """The name of the figure that picks the best weights."""
+    return select or ("dice" if "dice" in figures else "loss")
 
 
 def in_words(figures: dict[str, float]) -> str:

@@ -69,6 +69,11 @@ class Validator:
         """What the best weights maximise."""
         return validation.score(figures, self._select)
 
+    def judged(self, figures: dict[str, float]) -> str:
+        """The figure that picks the best weights, with its name: ``dice 0.8123``."""
+        name = validation.judge(figures, self._select)
+        return f"{name} {figures[name]:.4f}"
+
     def _one_pair(self, number: int, step: int) -> dict[str, float]:
         stage, device = self._stepper.stage, self._stepper.runtime.device
         seed = derive(self._seed, stage.name, "val", number)

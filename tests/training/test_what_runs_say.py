@@ -1,0 +1,70 @@
+"""What a training run says of itself: the best figure by its name, gains that did not come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import Rows
+
+from regtool.engine.training import TrainRequest, TrainResult, train
+from regtool.errors import UsageError
+
+Run = Callable[..., TrainResult]
+Read = Callable[[Path], Rows]
+
+
+class Notes:
+    """Somebody who watches and keeps what is shown."""
+
+    def __init__(self) -> None:
+        self.shown: list[str] = []
+
+    def start(self, label: str, done: int, total: int) -> None: ...
+
+    def update(self, done: int, total: int, note: str = "") -> None:
+        self.shown.append(note)
+
+
+@pytest.mark.parametrize(("labels", "name"), [(True, "dice"), (False, "loss")])
+def test_the_best_figure_has_its_name_and_sign(
+    tmp_path: Path, table: Path, bare_table: Path, rows: Read, labels: bool, name: str
+) -> None:
+    notes = Notes()
+    data = [str(table if labels else bare_table)]
+    result = train(
+        TrainRequest(output=tmp_path / "run", method="toy", data=data, threads=1, device="cpu"),
+        notes,
+    )
+    _, word, value = notes.shown[-1].rsplit(", ", 1)[-1].split()
+    figures = [r[name] for r in rows(result.folder) if r["kind"] == "val"]
+    assert word == name and value in {f"{float(figure):.4f}" for figure in figures}
+
+
+def test_validations_by_default(run: Run, rows: Read) -> None:
+    def validated(name: str, steps: int) -> list[int]:
+        result = run(name, steps=steps, assignments=["val_every=0"])
+        return [int(r["step"]) for r in rows(result.folder) if r["kind"] == "val"]
+
+    assert validated("few", 12) == [5, 10, 12]
+    assert validated("fewer", 3) == [3]
+
+
+def test_a_run_without_gain_says_so(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("WARNING", logger="regtool.train"):
+        run("good", steps=40, assignments=["val_every=4"])
+        assert not caplog.messages
+        result = run("bad", steps=40, lr=3e-9, assignments=["val_every=4"])
+    assert result.best_step == 4
+    assert [m for m in caplog.messages if "nothing was gained in the 36 steps since" in m]
+
+
+def test_other_steps_on_resume_name_what_to_do(run: Run, tmp_path: Path) -> None:
+    run(preset="cosine", steps=4)
+    with pytest.raises(UsageError, match="steps: 4 before, 6 now") as caught:
+        run(preset="cosine", steps=6, resume=True)
+    assert f"--init-weights {tmp_path / 'run'}" in str(caught.value)
+    with pytest.raises(UsageError, match=r"network\.width") as caught:
+        run(preset="cosine", steps=4, resume=True, assignments=["network.width=5"])
+    assert "--init-weights" not in str(caught.value)
