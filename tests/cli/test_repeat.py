@@ -33,6 +33,17 @@ def test_a_registration_is_repeated_to_the_byte(made: Path, regtool: Program) ->
     assert {path.name for path in made.parent.iterdir()} == before  # nothing is left
 
 
+def test_a_method_that_is_gone_names_what_to_install(made: Path, regtool: Program) -> None:
+    record = json.loads(made.read_text())
+    record["method"] = {"name": "flow", "distribution": "regtool-flow 0.1.0"}
+    record["request"]["method"] = "flow"
+    made.write_text(json.dumps(record))
+    ran = regtool("rerun", made)
+    assert ran.code == 2
+    assert f"{made}: method 'flow' of regtool-flow 0.1.0 is not here" in ran.err
+    assert "install regtool-flow 0.1.0" in ran.err
+
+
 def test_it_is_found_from_another_folder_and_kept_where_asked(
     made: Path, regtool: Program, tmp_path: Path
 ) -> None:

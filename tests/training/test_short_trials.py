@@ -7,12 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Rows
 
 from regtool.engine.training import TrainResult
 from regtool.engine.training.settings import read_settings
 from regtool.errors import OutputError, UsageError
 
+Rows = list[dict[str, str]]
 Run = Callable[..., TrainResult]
 Read = Callable[[Path], Rows]
 

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Rows
+import training_toy
 
 from regtool.engine.training import TrainRequest, TrainResult, train
 from regtool.errors import UsageError
 
+Rows = list[dict[str, str]]
 Run = Callable[..., TrainResult]
 Read = Callable[[Path], Rows]
 
@@ -68,3 +69,13 @@ def test_other_steps_on_resume_name_what_to_do(run: Run, tmp_path: Path) -> None
     with pytest.raises(UsageError, match=r"network\.width") as caught:
         run(preset="cosine", steps=4, resume=True, assignments=["network.width=5"])
     assert "--init-weights" not in str(caught.value)
+
+
+def test_one_pair_is_no_pairs(run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    table = training_toy.make_data(tmp_path / "own", pairs=2, val=1)
+    with caplog.at_level("INFO", logger="regtool.train"):
+        result = run(data=[str(table)], steps=1)
+    assert "1 training pair (2 examples), 1 validation pair" in caplog.messages
+    assert result.weights is not None
+    card = (result.weights / "README.md").read_text()
+    assert "1 training pair (1 example, both directions), 1 validation pair" in card

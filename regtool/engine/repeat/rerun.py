@@ -16,6 +16,7 @@ from regtool.engine.task import Report
 from regtool.errors import InputError, UsageError
 from regtool.imaging.initial import INITIAL_KINDS
 from regtool.paths import expanded, is_file
+from regtool.plugins import discovery
 from regtool.record import SUFFIX, input_path, read_record, sha256
 
 _HERE = {"output", "overwrite", "report", "report_pngs", "offline", "device", "threads", "command",
@@ -44,10 +45,12 @@ def rerun(
     are fields of ``Request`` that belong to this computer rather than to the result: ``device``,
     ``threads``, ``offline``, ``overwrite``, ``command``.
     Raises InputError when the record names no files, when an image is missing or is not the one
-    that was registered, or when outputs are gone; and whatever a registration raises.
+    that was registered, or when outputs are gone; UsageError when the method's distribution is not
+    installed; and whatever a registration raises.
     """
     content = read_record(record)
     request = replace(requested(record, content), **here)
+    _installed(record, content)
     for name in ("fixed", "moving"):
         _unchanged(record, content, name, Path(getattr(request, name)))
     with ExitStack() as stack:
@@ -98,3 +101,16 @@ def _unchanged(record: str | Path, content: Mapping[str, Any], name: str, path: 
     then = described.get("sha256") if isinstance(described, Mapping) else None
     if then is not None and sha256(path) != then:
         raise InputError(f"{path}: is not the {name} image that {record} is about (other bytes)")
+
+
+def _installed(record: str | Path, content: Mapping[str, Any]) -> None:
+    """Raise UsageError naming the distribution to install where the record's method is gone."""
+    method = content.get("method")
+    if not isinstance(method, Mapping) or not isinstance(method.get("distribution"), str):
+        return
+    name, distribution = method.get("name"), method["distribution"]
+    if not any(entry.name == name for entry in discovery.installed()):
+        raise UsageError(
+            f"{record}: method {name!r} of {distribution} is not here; install {distribution} and "
+            "run this again"
+        )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from regtool.engine.training.logs import counted
+
 
 def card(config: Mapping[str, Any], storage: str) -> str:
     """README.md with Hub metadata: what was trained, on what, how long, with which result."""
@@ -32,9 +34,10 @@ def _front(config: Mapping[str, Any]) -> list[str]:
 def _body(config: Mapping[str, Any], training: Mapping[str, Any], storage: str) -> list[str]:
     facts = {
         "Method": f"`{config['method']}`, preset `{config['preset']}`, {config['ndim']}-D",
-        "Data": f"{', '.join(training['data'])}: {training['train_pairs']} training pairs "
-        f"({training['train_items']} examples, both directions), "
-        f"{training['val_pairs']} validation pairs",
+        "Data": f"{', '.join(training['data'])}: "
+        f"{counted(training['train_pairs'], 'training pair')} "
+        f"({counted(training['train_items'], 'example')}, both directions), "
+        f"{counted(training['val_pairs'], 'validation pair')}",
         "Licence": config["licence"],
         "Labels in training": f"yes, soft Dice with weight {training['label_loss']:g}"
         if training["label_loss"]

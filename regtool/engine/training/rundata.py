@@ -9,7 +9,7 @@ import torch
 
 from regtool.engine.training.dataset import Splits, cache_key, open_store
 from regtool.engine.training.fields import open_source, with_fields
-from regtool.engine.training.logs import Progress
+from regtool.engine.training.logs import Progress, counted
 from regtool.engine.training.plan import Plan
 from regtool.engine.training.runtime import Runtime
 from regtool.engine.training.settings import loop_settings
@@ -71,10 +71,10 @@ def prepared_stores(
     if settings.label_loss > 0 and not train.has_labels:
         raise UsageError("--label-loss: the training pairs have no labels")
     log.info(
-        "%d training pairs (%d examples), %d validation pairs",
-        len(train.names),
-        (2 if options.ways == "both" else 1) * len(train.items),
-        len(val.names),
+        "%s (%s), %s",
+        counted(len(train.names), "training pair"),
+        counted((2 if options.ways == "both" else 1) * len(train.items), "example"),
+        counted(len(val.names), "validation pair"),
     )
     if not val.items:
         log.warning("no validation pairs: the last weights are kept instead of the best")
