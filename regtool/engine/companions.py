@@ -45,6 +45,8 @@ def _label_warnings(inputs: Inputs) -> list[str]:
         values.append(_labels_of(labels))
         if len(values[-1]) > MANY:
             found.append(f"{labels.name}: {len(values[-1])} different labels; is this a label map?")
+    if inputs.fixed_labels is not None and inputs.moving_labels is None:
+        found.append("--fixed-labels alone measure nothing: Dice needs --moving-labels, too")
     if len(values) == 2 and not values[0] & values[1]:
         one, other = inputs.fixed_labels, inputs.moving_labels
         assert one is not None and other is not None

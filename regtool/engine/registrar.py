@@ -155,6 +155,12 @@ def weights_in_words(registrar: Registrar) -> str | None:
     found = registrar.weights
     if found.model is None:
         return None
+    if not found.pinned:  # somebody's own, whatever they are called
+        training = found.config.get("training")
+        data = training.get("data") if isinstance(training, dict) else None
+        trained = ", ".join(map(str, data)) if isinstance(data, list) else ""
+        of_what = f" (trained on {trained})" if trained else ""
+        return f"{registrar.method.name}, weights {found.folder}{of_what}"
     ref = next((ref for ref in registrar.method.weights if ref.name == found.name), None)
     kind = [getattr(ref, key, None) or found.config.get(key) for key in ("anatomy", "modality")]
     known = ", ".join(str(word) for word in kind if word not in (None, "", "any"))

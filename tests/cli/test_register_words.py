@@ -39,6 +39,33 @@ def test_weights_are_named_once(tiny: Pair, regtool: Program, tmp_path: Path) ->
     assert said(ran.err, "weights") == [line]
 
 
+def test_own_weights_are_named_by_their_folder_and_data(
+    tiny: Pair, regtool: Program, tmp_path: Path
+) -> None:
+    """Whatever they are called inside: these have the shipped ones' name, but not their words."""
+    from regtool.plugins import discovery
+    from regtool.weights import resolve
+
+    shipped = resolve(discovery.load("voxelmorph"), "voxelmorph-acdc-2d", 2).folder
+    assert shipped is not None
+    own = tmp_path / "mine"
+    own.mkdir()
+    (own / "model.safetensors").write_bytes((shipped / "model.safetensors").read_bytes())
+    config = json.loads((shipped / "config.json").read_text())
+    config["training"]["data"] = ["phantom"]
+    (own / "config.json").write_text(json.dumps(config))
+    ran = regtool("register", tiny["fixed"], tiny["moving"], "-w", own, "-o", "own_").ok()
+    (line,) = said(ran.err, "voxelmorph, weights")
+    assert line == f"regtool: voxelmorph, weights {own} (trained on phantom)"
+
+
+def test_fixed_labels_alone_measure_nothing(tiny: Pair, regtool: Program) -> None:
+    given = ("register", *QUICK, tiny["fixed"], tiny["moving"], "--overwrite", "-o", "l_")
+    ran = regtool(*given, "--fixed-labels", tiny["fixed_labels"]).ok()
+    assert len(said(ran.err, "Dice needs --moving-labels")) == 1
+    assert said(regtool(*given, "--moving-labels", tiny["moving_labels"]).ok().err, "Dice") == []
+
+
 def test_images_far_apart_earn_a_hint(tiny: Pair, regtool: Program, tmp_path: Path) -> None:
     grid = make_grid("identity", (32, 28), (2.0, 2.0))
     spot = np.zeros(grid.shape, np.float32)
@@ -84,7 +111,7 @@ def test_labels_of_another_image(tiny: Pair, regtool: Program, tmp_path: Path) -
 def test_intensities_are_no_labels(tiny: Pair, regtool: Program, tmp_path: Path) -> None:
     grid = make_grid("identity", (32, 28), (2.0, 2.0))
     grey = save(tmp_path / "grey.nii.gz", (body(points_of(grid)) * 9).astype(np.int16), grid)
-    (sentence,) = warned(regtool, tmp_path, tiny, fixed_labels=grey)
+    (sentence,) = warned(regtool, tmp_path, tiny, moving_labels=grey)
     assert sentence.startswith(f"{grey}: ") and sentence.endswith("is this a label map?")
 
 

@@ -36,7 +36,10 @@ def prepared_stores(
 
     def report(done: int, total: int) -> None:
         if stopper.reason == "signal":
-            raise Interrupted("interrupted while preparing the pairs; nothing was trained yet")
+            raise Interrupted(
+                "interrupted while preparing the pairs; nothing was trained yet; continue with "
+                f"regtool train --resume -o {folder}"
+            )
         bar.update(done, total)
 
     stores = []
