@@ -95,7 +95,9 @@ def read_record(path: str | Path) -> dict[str, Any]:
         if file.stat().st_size > LARGEST:
             raise InputError(f"{file}: too large for a record of 'regtool register'")
         content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, ValueError, RecursionError) as error:
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file}: not a record of 'regtool register'") from error
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{file}: not a readable record ({error})") from error
     if not isinstance(content, dict) or content.get("kind") != "registration":
         raise InputError(f"{file}: not a record of 'regtool register'")

@@ -291,7 +291,14 @@ def _got_worse(similarity: dict[str, dict[str, float]]) -> str | None:
 
 
 def _fell(dice: dict[str, Any] | None) -> str | None:
-    before, after = (dice[when]["mean"] if dice else None for when in ("before", "after"))
+    """What the overlap says of the labels, if it is nothing good."""
+    if dice is None:
+        return None
+    before, after = (dice[when]["mean"] for when in ("before", "after"))
+    if before is None and after is None:
+        return "no label lies on the fixed image, so there is no Dice; are these its labels?"
+    if before == 0 == after:
+        return "the labels meet nowhere, before or after; are they those of these images?"
     if before is None or after is None or after >= before - FALL:
         return None
     return f"the overlap got worse: mean Dice {before:.3f} before, {after:.3f} after"

@@ -19,6 +19,7 @@ from registration_cases import (
 )
 
 from regtool.cli.register import _repaired
+from regtool.spatial.grid import Grid
 
 Pair = dict[str, Path]
 
@@ -103,9 +104,18 @@ def test_labels_of_another_image(tiny: Pair, regtool: Program, tmp_path: Path) -
     assert both == [
         f"{alien}: not on the grid of the fixed image; read as nearest",
         f"{alien} and {tiny['moving_labels']} have no label in common",
+        "the labels meet nowhere, before or after; are they those of these images?",
     ]
     moving = warned(regtool, tmp_path, tiny, moving_labels=alien)
     assert moving == [f"{alien}: not on the grid of the moving image"]
+
+
+def test_labels_elsewhere_have_no_dice(tiny: Pair, regtool: Program, tmp_path: Path) -> None:
+    grid = make_grid("identity", (32, 28), (2.0, 2.0))
+    far = Grid(grid.size, grid.spacing, grid.direction, tuple(9e3 for _ in grid.origin))
+    away = save(tmp_path / "away.nii.gz", np.ones(far.shape, np.uint8), far)
+    found = warned(regtool, tmp_path, tiny, fixed_labels=away, moving_labels=away)
+    assert found[-1].startswith("no label lies on the fixed image")
 
 
 def test_intensities_are_no_labels(tiny: Pair, regtool: Program, tmp_path: Path) -> None:
