@@ -80,7 +80,8 @@ def main() -> NoReturn:
     # PyTorch's (benchmarks/cohort.py shows it).
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # PyTorch's own wait for each other after every step, and sleep meanwhile. Spinning, they took
-    # two to eight times as long where other programs had the cores (benchmarks/busy.py).
+    # twice as long beside one busy process and more beside several; on a quiet machine they were a
+    # tenth faster (benchmarks/busy.py).
     if "GOMP_SPINCOUNT" not in os.environ:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
