@@ -141,13 +141,11 @@ def report(found: dict, items: dict[str, list[Item]], ran: dict[str, Ran]) -> No
     print("| method | pairs | Dice | HD95 mm | folds % | SD J | seconds | MiB | Dice to "
           f"`{first}` | p |\n" + "|---" * 10 + "|")  # fmt: skip
     before = found["summary"][first]["before"]
-    cells = [f"{before[c]['mean']:.3f} ({before[c]['sd']:.3f})" if c in before else ""
-             for c in ("dice", "hd95")]  # fmt: skip
+    cells = [mean_sd(before.get(c)) for c in ("dice", "hd95")]
     print(f"| before | {len(items[first])} | {' | '.join(cells)} | | | | | | |")
     for spec, part in items.items():
         after = found["summary"][spec]["after"]
-        cells = [f"{after[c]['mean']:.3f} ({after[c]['sd']:.3f})" if c in after else ""
-                 for c in COLUMNS]  # fmt: skip
+        cells = [mean_sd(after.get(c)) for c in COLUMNS]
         test = tests.get(spec, {}).get("dice")
         gap = ""
         if test is not None:
@@ -155,6 +153,13 @@ def report(found: dict, items: dict[str, list[Item]], ran: dict[str, Ran]) -> No
             gap = f"{test['mean_difference']:+.4f} | {p}"
         print(f"| `{spec}` | {len(part)} | {' | '.join(cells)} | {seconds(part):.2f} "
               f"| {ran[spec].memory:.0f} | {gap or ' | '} |")  # fmt: skip
+
+
+def mean_sd(found: dict[str, float | None] | None) -> str:
+    """``mean (SD)`` of a summary, without the SD of a single pair."""
+    if found is None:
+        return ""
+    return f"{found['mean']:.3f}" + ("" if found["sd"] is None else f" ({found['sd']:.3f})")
 
 
 if __name__ == "__main__":

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 
 @dataclass(frozen=True)
 class Summary:
-    """``n`` finite values: mean, unbiased SD (0 for one), median, quartiles and extremes.
+    """``n`` finite values: mean, unbiased SD (None for one), median, quartiles and extremes.
 
     ``undefined`` counts the values left out: NaN, and infinite ones such as the Hausdorff distance
     to a structure that is not there.
@@ -20,16 +20,21 @@ class Summary:
     n: int
     undefined: int
     mean: float
-    sd: float
+    sd: float | None
     median: float
     q1: float
     q3: float
     min: float
     max: float
 
-    def as_dict(self) -> dict[str, float]:
+    def as_dict(self) -> dict[str, float | None]:
         """Return the numbers as a plain mapping, ready for JSON."""
         return asdict(self)
+
+
+def unbiased_sd(values: NDArray[np.float64]) -> float | None:
+    """SD of values (N,) with N - 1 below; None for a single one, which says nothing of a spread."""
+    return float(values.std(ddof=1)) if values.size > 1 else None
 
 
 def summarise(values: Iterable[float]) -> Summary | None:
@@ -39,10 +44,9 @@ def summarise(values: Iterable[float]) -> Summary | None:
     if not x.size:
         return None
     q1, median, q3 = (float(q) for q in np.percentile(x, (25, 50, 75)))
-    sd = float(x.std(ddof=1)) if x.size > 1 else 0.0
     return Summary(
-        x.size, given.size - x.size, float(x.mean()), sd, median, q1, q3, float(x.min()),
-        float(x.max()),
+        x.size, given.size - x.size, float(x.mean()), unbiased_sd(x), median, q1, q3,
+        float(x.min()), float(x.max()),
     )  # fmt: skip
 
 
@@ -50,12 +54,13 @@ def summarise(values: Iterable[float]) -> Summary | None:
 class PairedTest:
     """Differences (second minus first) of ``n`` pairs, and Wilcoxon's two-sided p.
 
-    ``p`` is None when no pair differs, so that there is nothing to rank.
+    ``p`` is None when no pair differs, so that there is nothing to rank, and for a single pair, as
+    is its SD.
     """
 
     n: int
     mean_difference: float
-    sd_difference: float
+    sd_difference: float | None
     median_difference: float
     p: float | None
 
@@ -81,6 +86,5 @@ def paired_test(first: ArrayLike, second: ArrayLike) -> PairedTest | None:
     d = b[both] - a[both]
     if not d.size:
         return None
-    p = float(wilcoxon(d).pvalue) if d.any() else None
-    sd = float(d.std(ddof=1)) if d.size > 1 else 0.0
-    return PairedTest(d.size, float(d.mean()), sd, float(np.median(d)), p)
+    p = float(wilcoxon(d).pvalue) if d.size > 1 and d.any() else None
+    return PairedTest(d.size, float(d.mean()), unbiased_sd(d), float(np.median(d)), p)

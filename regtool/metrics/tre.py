@@ -7,19 +7,21 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from regtool.metrics.statistics import unbiased_sd
+
 
 @dataclass(frozen=True)
 class TreSummary:
-    """Distances in mm: mean, unbiased sd, median, 95th percentile, largest, and how many."""
+    """In mm: mean, unbiased SD (None for one), median, 95th percentile, largest; and how many."""
 
     mean: float
-    sd: float
+    sd: float | None
     median: float
     p95: float
     max: float
     count: int
 
-    def as_dict(self) -> dict[str, float]:
+    def as_dict(self) -> dict[str, float | None]:
         """Return the numbers as a plain mapping, ready for JSON."""
         return asdict(self)
 
@@ -44,7 +46,7 @@ def tre(mapped: ArrayLike, target: ArrayLike) -> TreSummary:
         raise ValueError("no landmarks")
     return TreSummary(
         mean=float(d.mean()),
-        sd=float(d.std(ddof=1)) if d.size > 1 else 0.0,
+        sd=unbiased_sd(d),
         median=float(np.median(d)),
         p95=float(np.percentile(d, 95)),
         max=float(d.max()),

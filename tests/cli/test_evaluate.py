@@ -189,6 +189,18 @@ def test_runs_side_by_side(runs: Path, regtool: Program) -> None:
     assert f"+{test['mean_difference']:.4f}" in dice and "0.031" in dice
 
 
+def test_one_pair_in_two_runs_has_no_spread_and_no_p(runs: Path, regtool: Program) -> None:
+    pair = [runs / name / "pair0_regtool.json" for name in ("half", "good")]
+    args = ("evaluate", "--compare", f"first={pair[0]}", "--compare", f"next={pair[1]}")
+    dice = regtool(*args, "--metrics", "dice").ok().out.splitlines()[1].split("  ")
+    cells = [cell.strip() for cell in dice if cell.strip()]
+    assert cells[1].endswith(" (-)") and cells[2].endswith(" (-)")
+    assert cells[3].startswith("+") and cells[4:] == ["1", "-"]
+    found = json.loads(regtool(*args, "--json").ok().out)["comparison"]
+    assert found["tests"]["next"]["dice"]["p"] is None
+    assert found["summary"]["next"]["dice"]["sd"] is None
+
+
 def test_two_runs_in_one_mean_are_told(runs: Path, regtool: Program) -> None:
     told = "6 pairs occur more than once; for runs side by side use --compare"
     args = ("--metrics", "seconds")

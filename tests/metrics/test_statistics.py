@@ -19,7 +19,8 @@ def test_summary():
     assert found.sd == pytest.approx(math.sqrt(5 / 3))
     assert (found.q1, found.q3) == (1.75, 3.25)
     assert summarise([math.nan]) is None
-    assert summarise([7.0]).sd == 0.0
+    assert summarise([7.0]).sd is None
+    assert summarise([7.0, 7.0]).sd == 0.0
     assert found.as_dict()["n"] == 4
 
 
@@ -43,6 +44,11 @@ def test_agrees_with_scipy():
     rng = np.random.default_rng(0)
     a, b = rng.random(80), rng.random(80) + 0.1
     assert paired_test(a, b).p == pytest.approx(stats.wilcoxon(a, b).pvalue, abs=1e-12)
+
+
+def test_one_pair_has_a_difference_and_no_spread():
+    found = paired_test([1.0], [3.0])
+    assert (found.n, found.mean_difference, found.sd_difference, found.p) == (1, 2.0, None, None)
 
 
 def test_undefined_pairs_do_not_count():
