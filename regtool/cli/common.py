@@ -10,15 +10,28 @@ from typing import Annotated
 import typer
 
 from regtool import __version__
-from regtool.cli import messages
+from regtool.cli import complete, messages
 from regtool.cli.tables import print_json as print_json
 
 log = logging.getLogger("regtool.cli")
 
 DEVICE_HELP = "auto, cpu, cuda or cuda:N. An explicit cuda that is absent fails."
-Device = Annotated[str, typer.Option("--device", envvar="REGTOOL_DEVICE", help=DEVICE_HELP)]
+Device = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        envvar="REGTOOL_DEVICE",
+        help=DEVICE_HELP,
+        autocompletion=complete.words("auto", "cpu", "cuda"),
+    ),
+]
 Precision = Annotated[
-    str, typer.Option("--precision", help="Arithmetic of the network: fp32, bf16 or fp16.")
+    str,
+    typer.Option(
+        "--precision",
+        help="Arithmetic of the network: fp32, bf16 or fp16.",
+        autocompletion=complete.words("fp32", "bf16", "fp16"),
+    ),
 ]
 Threads = Annotated[
     int | None,
@@ -41,7 +54,12 @@ LogFile = Annotated[
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing output files.")]
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="NAME=VALUE", help="An option of the method; repeatable."),
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="An option of the method; repeatable.",
+        autocompletion=complete.settings,
+    ),
 ]
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from regtool.cli import common, progress
+from regtool.cli import common, complete, progress
 from regtool.cli.evaluation_tables import print_evaluation, print_series, tell
 from regtool.engine.evaluate.settings import METRICS
 from regtool.errors import PairsFailed, UsageError
@@ -95,6 +95,7 @@ def evaluate(
             "--regions",
             metavar="acdc|ixi|ixi-freesurfer",
             help="The structures of the papers: ACDC's five regions, the IXI benchmark's 30.",
+            autocompletion=complete.words("acdc", "ixi", "ixi-freesurfer"),
         ),
     ] = None,
     names: Annotated[

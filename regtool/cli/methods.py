@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from regtool.cli import complete
 from regtool.cli.common import Debug, Json, LogFile, Quiet, Talk, Verbose
 from regtool.cli.tables import cell, print_json, print_table
 from regtool.plain import flat
@@ -25,7 +26,12 @@ _FEW = 3
 
 def methods(
     name: Annotated[
-        str | None, typer.Argument(help="Show everything about this method.", show_default=False)
+        str | None,
+        typer.Argument(
+            help="Show everything about this method.",
+            show_default=False,
+            autocompletion=complete.methods,
+        ),
     ] = None,
     verbose: Verbose = 0,
     quiet: Quiet = False,

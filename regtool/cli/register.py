@@ -5,20 +5,13 @@ from __future__ import annotations
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from regtool.cli import cohort, common, progress
+from regtool.cli import cohort, common, complete, outcome, progress
 from regtool.cli.interrupts import FirstAsks
 from regtool.errors import UsageError
-
-if TYPE_CHECKING:
-    from regtool.engine.register import Registration
-
-
-LOW = 0.1
-"""Local NCC of images that hardly lie on each other."""
 
 REFINE = 50
 """Steps of ``--refine`` without a number."""
@@ -69,7 +62,10 @@ def register(
         Path | None, typer.Argument(help="The image that is warped.", show_default=False)
     ] = None,
     method: Annotated[
-        str, typer.Option("-m", "--method", help="See 'regtool methods'.")
+        str,
+        typer.Option(
+            "-m", "--method", help="See 'regtool methods'.", autocompletion=complete.methods
+        ),
     ] = "voxelmorph",
     output: Annotated[
         str | None,
@@ -102,6 +98,7 @@ def register(
             metavar="NAME|PATH|hub:ORG/REPO@REV",
             help="Weights of the method.",
             show_default="the method's own",
+            autocompletion=complete.weights,
         ),
     ] = None,
     initial: Annotated[
@@ -111,6 +108,7 @@ def register(
             metavar="none|com|rigid|affine|FILE",
             help="Alignment before the method.",
             show_default="the weights' own",
+            autocompletion=complete.words("none", "com", "rigid", "affine"),
         ),
     ] = None,
     fixed_mask: FixedMask = None,
@@ -125,6 +123,7 @@ def register(
             "--slices",
             metavar="x|y|z",
             help="Register a volume slice by slice along this axis with a 2-D method.",
+            autocompletion=complete.words("x", "y", "z"),
         ),
     ] = None,
     roi: Roi = None,
@@ -219,8 +218,8 @@ def register(
     with progress.watch(quiet) as watcher:
         show, stage = (None, None) if watcher is None else (watcher.show, watcher.stage)
         result = run(request, report=watcher, show=show, stop=FirstAsks(), stage=stage)
-    _tell(result, as_json, report, report_pngs)
-    _tell_way(result.record, threads)
+    outcome.tell(result, as_json, report, report_pngs)
+    outcome.tell_way(result.record, threads)
 
 
 def _needed(image: Path | None, name: str, many: bool) -> Path:
@@ -239,66 +238,3 @@ def with_default_refine(arguments: list[str]) -> list[str]:
         bare = argument == "--refine" and not following.removeprefix("-").isdecimal()
         given.append(f"--refine={REFINE}" if bare else argument)
     return given
-
-
-def _tell_way(record: dict[str, Any], threads: int | None) -> None:
-    """With -v: where it was computed, and the seconds of each step."""
-    import torch
-
-    count = threads or torch.get_num_threads()
-    common.log.debug("device %s, %d thread%s", record["device"], count, "s" if count > 1 else "")
-    parts = ", ".join(f"{k} {v:.2f} s" for k, v in record["seconds"].items() if k != "total")
-    common.log.debug("%s", parts)
-
-
-def _tell(result: Registration, as_json: bool, page: Path | None, pictures: Path | None) -> None:
-    record = result.record
-    local = record["similarity"]["local_ncc"]
-    common.log.info("local NCC %.3f before, %.3f after", local["before"], local["after"])
-    apart = record["request"]["initial"] is None and record["initial"] in ("none", "com")
-    if local["before"] < LOW and apart and record["method"]["name"] not in ("rigid", "affine"):
-        common.log.info("the images hardly lie on each other before: try --initial affine")
-    if "dice" in record:
-        means = [record["dice"][when]["mean"] for when in ("before", "after")]
-        if None not in means:
-            common.log.info("mean Dice %.3f before, %.3f after", *means)
-    tre = record.get("tre_mm", {})
-    if "after" in tre:
-        error = [tre[when]["mean"] for when in ("before", "after")]
-        common.log.info("TRE %.2f mm before, %.2f after", *error)
-    if "refine" in record:
-        common.log.info(
-            "refined: points moved by %.2g mm in the mean", record["refine"]["moved_mm_mean"]
-        )
-    if "topology" in record:
-        common.log.info("%s", _repaired(record["topology"]))
-    if "jacobian" in record:
-        folded = record["jacobian"]
-        count = folded["count"]
-        unit = "voxel" if count == 1 else "voxels"
-        common.log.info("folds: %d %s (%.3g %%)", count, unit, folded["percent"])
-    common.log.info("wrote %s in %.1f s", result.outputs["regtool.json"],
-                    record["seconds"]["total"])  # fmt: skip
-    if page is not None:
-        common.log.info("wrote %s", page)
-    if pictures is not None:
-        common.log.info("wrote its pictures into %s", pictures)
-    if as_json:
-        common.print_json(record)
-
-
-def _repaired(topology: dict[str, Any]) -> str:
-    if not topology["changed_voxels"]:
-        return "repair: no folds, the field is unchanged"
-    before = topology["before"]
-    voxels, corners = (
-        f"{before[kind]} folded {noun}{'' if before[kind] == 1 else 's'}"
-        for kind, noun in (("central", "voxel"), ("corner", "corner"))
-    )
-    line = (
-        f"repair: {voxels} and {corners} removed, "
-        f"{topology['changed_percent']:.2g} % of voxels moved by {topology['moved_mm_mean']:.2g} mm"
-        f" (at most {topology['moved_mm_max']:.2g})"
-    )
-    means = [topology.get("dice", {}).get(when, {}).get("mean") for when in ("before", "after")]
-    return line if None in means else line + ", mean Dice {:.4f} to {:.4f}".format(*means)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from regtool.cli import common, progress
+from regtool.cli import common, complete, progress
 from regtool.paths import expanded
 
 if TYPE_CHECKING:
@@ -15,7 +15,12 @@ if TYPE_CHECKING:
 
 Method = Annotated[
     str | None,
-    typer.Option("-m", "--method", help="The method to train; see 'regtool methods'."),
+    typer.Option(
+        "-m",
+        "--method",
+        help="The method to train; see 'regtool methods'.",
+        autocompletion=complete.trainable,
+    ),
 ]
 Data = Annotated[
     list[str] | None,
@@ -30,7 +35,13 @@ Output = Annotated[
 ]
 Stage = Annotated[str | None, typer.Option("--stage", help="Train only this stage of the recipe.")]
 Preset = Annotated[
-    str | None, typer.Option("--preset", help="The method's preset.", show_default="its first")
+    str | None,
+    typer.Option(
+        "--preset",
+        help="The method's preset.",
+        show_default="its first",
+        autocompletion=complete.presets,
+    ),
 ]
 Steps = Annotated[
     int | None,
@@ -58,6 +69,7 @@ Initial = Annotated[
         "--init-weights",
         metavar="NAME|PATH",
         help="Start from these weights, or from another run's folder.",
+        autocompletion=complete.weights,
     ),
 ]
 LabelLoss = Annotated[
@@ -88,7 +100,13 @@ Assignments = Annotated[
 ]
 Device = Annotated[
     str | None,
-    typer.Option("--device", envvar="REGTOOL_DEVICE", help=common.DEVICE_HELP, show_default="auto"),
+    typer.Option(
+        "--device",
+        envvar="REGTOOL_DEVICE",
+        help=common.DEVICE_HELP,
+        show_default="auto",
+        autocompletion=complete.words("auto", "cpu", "cuda"),
+    ),
 ]
 Precision = Annotated[
     str | None,
@@ -96,6 +114,7 @@ Precision = Annotated[
         "--precision",
         help="Arithmetic of the network: fp32, bf16 or fp16 (GPU only).",
         show_default="fp32",
+        autocompletion=complete.words("fp32", "bf16", "fp16"),
     ),
 ]
 Seed = Annotated[

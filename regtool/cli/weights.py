@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from regtool.cli import complete
 from regtool.cli.common import Debug, Json, LogFile, Quiet, Talk, Verbose, hand_down
 from regtool.cli.tables import print_json, print_table
 from regtool.errors import UsageError, WeightsError
@@ -33,7 +34,12 @@ app.callback(help=app.info.help)(hand_down)
 @app.command("list")
 def list_(
     method: Annotated[
-        str | None, typer.Argument(help="Only this method's weights.", show_default=False)
+        str | None,
+        typer.Argument(
+            help="Only this method's weights.",
+            show_default=False,
+            autocompletion=complete.methods,
+        ),
     ] = None,
     verbose: Verbose = 0,
     quiet: Quiet = False,
@@ -77,7 +83,9 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
 
 @app.command()
 def path(
-    name: Annotated[str, typer.Argument(help="Name of the weights.")],
+    name: Annotated[
+        str, typer.Argument(help="Name of the weights.", autocompletion=complete.weights)
+    ],
     verbose: Verbose = 0,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -103,6 +111,7 @@ def verify(
             metavar="[NAME|PATH]...",
             help="Weights to check; without any, all that are on this machine.",
             show_default=False,
+            autocompletion=complete.weights,
         ),
     ] = None,
     verbose: Verbose = 0,
@@ -148,7 +157,11 @@ def _word(verdict: Verdict) -> str:
 def pull(
     names: Annotated[
         list[str],
-        typer.Argument(metavar="WEIGHTS...", help="Names, or hub:org/repo@revision."),
+        typer.Argument(
+            metavar="WEIGHTS...",
+            help="Names, or hub:org/repo@revision.",
+            autocompletion=complete.weights,
+        ),
     ],
     to: Annotated[
         Path | None,
@@ -187,7 +200,12 @@ def pull(
 
 @app.command()
 def push(
-    name: Annotated[str, typer.Argument(metavar="NAME|FOLDER", help="Weights to publish.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME|FOLDER", help="Weights to publish.", autocompletion=complete.weights
+        ),
+    ],
     repository: Annotated[str, typer.Argument(metavar="org/repo", help="Repository on the Hub.")],
     private: Annotated[bool, typer.Option("--private", help="Make a private repository.")] = False,
     message: Annotated[

@@ -112,20 +112,6 @@ def test_help_fits_a_narrow_terminal(command: str, regtool: Program) -> None:
     assert "\x1b" not in ran.out
 
 
-def test_the_shell_completes_commands_options_and_choices(regtool: Program) -> None:
-    ask = {"_REGTOOL_COMPLETE": "complete_bash"}
-    for words, wanted in (
-        ("regtool reg", ["register"]),
-        ("regtool register --ref", ["--refine"]),
-        ("regtool apply x.nii -n l", ["linear", "label"]),
-    ):
-        count = str(len(words.split()) - 1)
-        ran = regtool(env={**ask, "COMP_WORDS": words, "COMP_CWORD": count}).ok()
-        assert ran.out.split() == wanted and ran.err == ""
-    script = regtool(env={"_REGTOOL_COMPLETE": "source_bash"}).ok()
-    assert "complete -o default -F _regtool_completion regtool" in script.out
-
-
 def test_no_summary_is_cut(regtool: Program) -> None:
     wide = {"COLUMNS": "80", "TERMINAL_WIDTH": "80"}
     for group in ((), ("weights",), ("plugins",)):

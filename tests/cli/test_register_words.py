@@ -18,7 +18,7 @@ from registration_cases import (
     write_csv,
 )
 
-from regtool.cli.register import _repaired
+from regtool.cli.outcome import _repaired
 from regtool.spatial.grid import Grid
 
 Pair = dict[str, Path]
