@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -57,7 +58,9 @@ def test_all_methods_and_the_own_weights_of_the_method(regtool: Program, tmp_pat
     assert offered(regtool, "regtool register -m ") == discovery.names()
     mine = tmp_path / "mine"
     mine.mkdir()
-    (mine / "config.json").write_text('{"schema": 1, "method": "vtn", "ndim": 3}')
+    facts = {"schema": 1, "method": "vtn", "ndim": 3, "network": {}, "preparation": {}}
+    (mine / "config.json").write_text(json.dumps(facts))
+    (mine / "model.safetensors").touch()
     where = {"REGTOOL_WEIGHTS_DIR": str(tmp_path)}
     assert "mine" in offered(regtool, "regtool register -m vtn -w ", **where)
     assert "mine" not in offered(regtool, "regtool register -m ldm-morph -w ", **where)
