@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from regtool.engine.companions import companion_warnings
-from regtool.engine.device import choose_device, choose_precision
+from regtool.engine.preflight import check_device, check_request
 from regtool.engine.register import plan_prefix
 from regtool.engine.registrar import method_options
-from regtool.engine.reports import check_report
+from regtool.engine.reports import check_report, check_report_words
 from regtool.engine.request import (
     Request,
     located,
@@ -33,16 +33,19 @@ def dry_run(request: Request) -> dict[str, Any]:
 
     Raises what the registration itself would raise.
     """
-    check_report(replace(request, output=request.output or plan_prefix(request)))
+    request = replace(request, output=request.output or plan_prefix(request))
+    check_report_words(request)
     method = discovery.load(request.method)
+    check_request(request, method)
     request = located(request, method)
     inputs = read_inputs(request)
     slices = slice_axis(inputs.fixed, method, request.slices)
     refuse_ignored(method, inputs)
-    plan = Plan(replace(request, output=request.output or plan_prefix(request)), inputs)
-    plan.open()
     ndim = inputs.fixed.ndim if slices is None else 2
     ready = rehearse_method(method, request, ndim, inputs.fixed.ndim)
+    plan = Plan(request, inputs)
+    plan.open()
+    check_report(request)
     if ready.preparation is not None:
         refuse_ignored_roi(method, inputs, ready.preparation)
     return {
@@ -90,13 +93,6 @@ def rehearse_method(method: Method, request: Request, ndim: int, world: int) -> 
         "seed": request.seed,
     }
     return Ready(facts, preparation)
-
-
-def check_device(request: Request) -> str:
-    """The device that would be used. Raises UsageError and DeviceError, also for the precision."""
-    device = choose_device(request.device)
-    choose_precision(request.precision, device)
-    return str(device)
 
 
 def _weights(method: Method, spec: str | None, ndim: int) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from regtool.engine.worker import call
-from regtool.errors import GeometryError, PluginError
+from regtool.errors import GeometryError, PluginError, RegtoolError
+from regtool.plugins import discovery
 from regtool.plugins.exchange import Context, Pair, Prediction, Sample
 
 LEAST = 4
@@ -23,12 +24,16 @@ LEAST = 4
 def require(module: str, distribution: str, method: str) -> None:
     """Raise PluginError, saying what to install, unless the Python module is there.
 
-    ``distribution`` is what pip installs, and regtool's extra of the method's name brings it.
+    ``distribution`` is what pip installs; an extra of the method's name, in the distribution that
+    the method comes from, brings it.
     """
     if importlib.util.find_spec(module) is None:
+        try:
+            owner = f"'{discovery.find(method).distribution}[{method}]' (or {distribution} itself)"
+        except RegtoolError:  # not installed as a method
+            owner = distribution
         raise PluginError(
-            f"method '{method}' needs {distribution}, which is not installed; "
-            f"pip install 'regtool[{method}]' (or {distribution} itself)"
+            f"method '{method}' needs {distribution}, which is not installed; pip install {owner}"
         )
 
 

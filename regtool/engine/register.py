@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from regtool.engine.device import limited_threads
+from regtool.engine.preflight import check_request
 from regtool.engine.registrar import Preview, Registrar, Watch
-from regtool.engine.reports import check_report, write_report
+from regtool.engine.reports import check_report, check_report_words, write_report
 from regtool.engine.request import Request, Source
 from regtool.engine.task import Registration, Report, finish, load, open_task, prepare
 from regtool.errors import UsageError
@@ -83,10 +84,13 @@ def _run(
     preview: Preview | None,
     stage: Callable[[str], None] | None,
 ) -> Registration:
-    check_report(request)
-    if preview is not None and "previews" not in discovery.load(request.method).capabilities:
+    check_report_words(request)
+    method = discovery.load(request.method)
+    if preview is not None and "previews" not in method.capabilities:
         raise UsageError(f"preview: method '{request.method}' shows nothing while it works")
-    task = open_task(request, stage=stage)
+    check_request(request, method)
+    task = open_task(request, method=method, stage=stage, loaded=registrar is not None)
+    check_report(request)
     if registrar is None:
         with task.clock("load"):
             registrar = load(task.request, task.ndim)

@@ -23,11 +23,8 @@ _COHORT_PAGE = re.compile(rb'<meta name="generator" content="regtool [^"]*: [^"]
 """In the head of every page of a cohort (``regtool/report/templates``)."""
 
 
-def check_report(request: Request) -> None:
-    """Refuse what could not be written, before anything is computed.
-
-    Raises UsageError without an output to report on, OutputError for a page or pictures that exist.
-    """
+def check_report_words(request: Request) -> None:
+    """Raise UsageError for a report that makes no sense, whatever there is on the disk."""
     if request.report is None:
         if request.report_pngs is not None:
             raise UsageError("--report-pngs goes with --report FILE.html")
@@ -36,6 +33,16 @@ def check_report(request: Request) -> None:
         raise UsageError("report: needs output, the prefix of the files it shows")
     if Path(request.report).suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"--report {request.report}: name a file that ends in .html")
+
+
+def check_report(request: Request) -> None:
+    """Refuse what could not be written, before anything is computed.
+
+    Raises UsageError as ``check_report_words``, OutputError for a page or pictures that exist.
+    """
+    check_report_words(request)
+    if request.report is None:
+        return
     Outputs({"page": request.report}, inputs=request.paths(), overwrite=request.overwrite)
     if request.report_pngs is not None:
         _check_pictures(expanded(request.report_pngs), request.overwrite)

@@ -16,6 +16,7 @@ from regtool.engine import measure, topology
 from regtool.engine.chain import read_chain
 from regtool.engine.companions import companion_warnings
 from regtool.engine.extras import Extras
+from regtool.engine.preflight import check_method
 from regtool.engine.refine import refine
 from regtool.engine.registrar import Registrar, load_registrar, weights_in_words
 from regtool.engine.registration import Clock, Registration
@@ -80,11 +81,13 @@ def open_task(
     wall: bool = True,
     method: Method | None = None,
     stage: Callable[[str], None] | None = None,
+    loaded: bool = True,
 ) -> Task:
     """Read and check everything that a request names; ``label`` goes before warnings.
 
     ``method`` is the description of the request's, where that is known already: to look for it
-    opens a file of every installed package. ``stage`` hears of each part as it begins.
+    opens a file of every installed package. ``stage`` hears of each part as it begins. A method
+    that is not ``loaded`` yet is checked before the outputs: its weights and options.
 
     Raises the errors of ``regtool.errors``.
     """
@@ -95,6 +98,9 @@ def open_task(
         inputs = read_inputs(request)
     slices = slice_axis(inputs.fixed, description, request.slices)
     refuse_ignored(description, inputs)
+    if not loaded:
+        ndim = inputs.fixed.ndim if slices is None else 2
+        check_method(request, description, ndim, inputs.fixed.ndim)
     plan = Plan(request, inputs)
     outputs = plan.open() if request.output is not None else None
     task = Task(request, inputs, slices, plan, outputs, clock, label)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from regtool.errors import GeometryError, InputError
+from regtool.errors import GeometryError, UsageError
 from regtool.imaging.linear import register_linear
 from regtool.imaging.transforms import read_affine
 from regtool.imaging.volume import Volume
@@ -52,12 +53,21 @@ def initial_transform(
 def initial_file(path: str | Path, ndim: int) -> Matrix:
     """The linear transform in a file, which may be a word that was meant for a kind.
 
-    Raises InputError and GeometryError as ``read_affine``.
+    Raises UsageError as ``check_initial``, InputError and GeometryError as ``read_affine``.
     """
-    looks_like_a_word = not Path(path).suffix and Path(path).name == str(path)
-    if looks_like_a_word and not exists(expanded(path)):
-        raise InputError(f"{path}: neither a file nor none, com, rigid or affine (--initial)")
+    check_initial(path)
     return read_affine(path, ndim)
+
+
+def check_initial(given: str | Path) -> None:
+    """Raise UsageError for a word that is neither a kind of alignment nor a file."""
+    word = str(given)
+    if word in INITIAL_KINDS or Path(word).suffix or Path(word).name != word:
+        return
+    if not exists(expanded(word)):
+        near = difflib.get_close_matches(word.lower(), INITIAL_KINDS, n=1)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        raise UsageError(f"--initial {word}: neither none, com, rigid, affine nor a file{hint}")
 
 
 def centre_shift(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from regtool.weights.files import file_sha256, read_config, read_header
-from regtool.weights.resolve import ResolvedWeights, is_path, locate, resolve
+from regtool.weights.resolve import ResolvedWeights, is_path, locate, peek, resolve
 from regtool.weights.state import load_into, load_state, network_differences
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "load_state",
     "locate",
     "network_differences",
+    "peek",
     "read_config",
     "read_header",
     "resolve",

@@ -111,15 +111,42 @@ def resolve(
     if spec == UNTRAINED or (spec is None and not method.weights and method.recipe is None):
         return _untrained(method, ndim)
     reach = _Reach(offline, patience, endpoint, cache_dir)
-    if spec is None:
-        return _by_reference(method, _default(method, ndim), ndim, reach)
-    if spec.startswith("hub:"):
+    if spec is not None and spec.startswith("hub:"):
         return _by_hub(method, spec, ndim, reach)
-    for ref in method.weights:
-        if ref.name == spec:
-            return _by_reference(method, ref, ndim, reach)
-    found = in_directory(spec) or at_path(method, spec)
-    return _checked(method, None, found, ndim)
+    if spec is None:
+        _tell_choice(method, ndim)
+    ref, found = _found(method, spec, ndim, reach)
+    if found is None:
+        assert ref is not None  # what has no reference is found or refused
+        found = _from_hub(ref, reach)
+    return _checked(method, ref, found, ndim)
+
+
+def peek(
+    method: Method,
+    spec: str | None,
+    ndim: int,
+    *,
+    offline: bool = False,
+    cache_dir: Path | None = None,
+) -> dict[str, Any] | None:
+    """The config of the weights that ``resolve`` would take; None where it would fetch them first.
+
+    No request is made, and the tensors are not looked at. Raises what ``resolve`` would raise, as
+    far as that can be known without either.
+    """
+    if spec == UNTRAINED or (spec is None and not method.weights and method.recipe is None):
+        return _untrained(method, ndim).config
+    reach = _Reach(offline, hub.HURRIED, None, cache_dir)
+    if spec is not None and spec.startswith("hub:"):
+        files = hub.cached(*hub.parse_hub(spec), cache_dir)
+        return None if files is None else read_config(files.config, method, ndim)
+    ref, found = _found(method, spec, ndim, reach)
+    if found is not None:
+        return read_config(found.config, method, ndim)
+    assert ref is not None
+    _check_reach(ref, reach)
+    return None
 
 
 def is_path(method: Method, spec: str) -> bool:
@@ -152,10 +179,6 @@ def locate(
 def _default(method: Method, ndim: int) -> WeightsRef:
     able = [ref for ref in method.weights if ref.ndim == ndim]
     for ref in able[:1]:
-        # Weights for brains would answer a pair of lungs without a word.
-        if {(r.anatomy, r.modality) for r in able} != {(ref.anatomy, ref.modality)}:
-            others = ", ".join(f"-w {r.name} ({r.anatomy}, {r.modality})" for r in able[1:])
-            log.info("weights %s (%s, %s); also %s", ref.name, ref.anatomy, ref.modality, others)
         return ref
     have = ", ".join(f"{ref.name} ({ref.ndim}-D)" for ref in method.weights)
     raise WeightsError(
@@ -163,6 +186,14 @@ def _default(method: Method, ndim: int) -> WeightsRef:
         + (f" (only {have})" if have else "")
         + f"; train some with 'regtool train -m {method.name}' and give their folder with --weights"
     )
+
+
+def _tell_choice(method: Method, ndim: int) -> None:
+    """Weights for brains would answer a pair of lungs without a word."""
+    able = [ref for ref in method.weights if ref.ndim == ndim]
+    if len({(ref.anatomy, ref.modality) for ref in able}) > 1:
+        first, *others = (f"{r.name} ({r.anatomy}, {r.modality})" for r in able)
+        log.info("weights %s; also %s", first, ", ".join(f"-w {other}" for other in others))
 
 
 def _untrained(method: Method, ndim: int) -> ResolvedWeights:
@@ -177,18 +208,29 @@ def _untrained(method: Method, ndim: int) -> ResolvedWeights:
     raise WeightsError(f"method '{method.name}' has no preset for {ndim}-D images")
 
 
-def _by_reference(method: Method, ref: WeightsRef, ndim: int, reach: _Reach) -> ResolvedWeights:
+def _found(
+    method: Method, spec: str | None, ndim: int, reach: _Reach
+) -> tuple[WeightsRef | None, Found | None]:
+    """Reference and files of a name, a path or the default; no files where they are not here."""
+    named = (ref for ref in method.weights if ref.name == spec)
+    ref = _default(method, ndim) if spec is None else next(named, None)
+    if ref is None:
+        return None, in_directory(str(spec)) or at_path(method, str(spec))
     if ref.ndim != ndim:
         raise WeightsError(
             f"weights '{ref.name}' are for {ref.ndim}-D images, these images are {ndim}-D"
         )
-    found = local(method, ref, reach.cache_dir)
-    if found is None:
-        found = _from_hub(ref, reach)
-    return _checked(method, ref, found, ndim)
+    return ref, local(method, ref, reach.cache_dir)
 
 
 def _from_hub(ref: WeightsRef, reach: _Reach) -> Found:
+    missing, help_ = _check_reach(ref, reach)
+    files = _download(str(ref.hub), str(ref.revision), reach, missing, help_)
+    return Found("hub", files.config, files.model, ref.hub, files.revision)
+
+
+def _check_reach(ref: WeightsRef, reach: _Reach) -> tuple[str, str]:
+    """What to say where weights cannot be fetched, and what to do; WeightsError if that is so."""
     missing = f"weights '{ref.name}' are not on this machine"
     if ref.hub is None or ref.revision is None:
         raise WeightsError(
@@ -199,15 +241,19 @@ def _from_hub(ref: WeightsRef, reach: _Reach) -> Found:
         f"on a machine with internet run 'regtool weights pull {ref.name} --to FOLDER', copy "
         f"FOLDER here and set {WEIGHTS_DIR_VARIABLE}=FOLDER"
     )
-    files = _download(ref.hub, ref.revision, reach, missing, help_)
-    return Found("hub", files.config, files.model, ref.hub, files.revision)
+    _check_online(reach, missing, help_)
+    return missing, help_
+
+
+def _check_online(reach: _Reach, missing: str, help_: str) -> None:
+    if reach.offline or hub.is_offline():
+        raise WeightsError(f"{missing}, and requests are switched off (offline); {help_}")
 
 
 def _download(
     repository: str, revision: str, reach: _Reach, missing: str, help_: str
 ) -> hub.HubFiles:
-    if reach.offline or hub.is_offline():
-        raise WeightsError(f"{missing}, and requests are switched off (offline); {help_}")
+    _check_online(reach, missing, help_)
     try:
         return hub.download(
             repository, revision, patience=reach.patience, endpoint=reach.endpoint,

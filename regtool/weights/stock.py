@@ -44,18 +44,18 @@ class Verdict:
 
 
 def find(name: str) -> tuple[Method, WeightsRef]:
-    """Method and reference of the weights called ``name``; UsageError if there are none or two."""
+    """Method and reference of the weights called ``name``; WeightsError if there are not one."""
     methods, failures = discovery.load_all()
     owners = [(method, ref) for method in methods for ref in method.weights if ref.name == name]
     if len(owners) == 1:
         return owners[0]
     if owners:
         both = " and ".join(method.name for method, _ in owners)
-        raise UsageError(f"weights '{name}' exist in {both}; give their folder instead")
+        raise WeightsError(f"weights '{name}' exist in {both}; give their folder instead")
     known = sorted(ref.name for method in methods for ref in method.weights)
     close = difflib.get_close_matches(name, known, 1)
     hint = f"; did you mean '{close[0]}'?" if close else f"; there are: {', '.join(known)}"
-    raise UsageError(
+    raise WeightsError(
         f"no installed method has weights '{name}'{in_vain()}"
         + (hint if known else "")
         + (f"; not loaded: {', '.join(f.name for f in failures)}" if failures else "")
@@ -226,7 +226,7 @@ def _same(folder: Path, weights: ResolvedWeights) -> bool:
 def verify(spec: str) -> Verdict:
     """Check weights of this name or at this path completely, with a strict load into the network.
 
-    Never raises for bad weights: the verdict says what is wrong. UsageError for an unknown name.
+    Never raises for bad weights: the verdict says what is wrong. WeightsError for an unknown name.
     """
     if spec.startswith("hub:"):
         raise UsageError(f"{spec}: pull it, then verify the folder that 'weights pull' prints")

@@ -126,3 +126,17 @@ def test_a_page_replaces_an_earlier_one_and_nothing_else(
     write_table(tmp_path / "t.csv", [("p", tiny), ("added", tiny)])
     regtool(*args).ok()
     assert "added" in page.read_text(encoding="utf-8") and "added" not in first
+
+
+@pytest.mark.parametrize(
+    ("mistake", "code"),
+    [(("--initial", "afine"), 2), (("--precision", "fp8"), 2), (("--device", "cuda:77"), 6)],
+)
+def test_what_would_stop_all_pairs_is_one_error(
+    mistake: tuple[str, str], code: int, tiny: dict[str, Path], regtool: Program, tmp_path: Path
+) -> None:
+    write_table(tmp_path / "t.csv", [("p", tiny), ("q", tiny)])
+    for more in ((), ("--dry-run",)):
+        ran = regtool("register", *QUICK, "--pairs", "t.csv", "-o", "out", *mistake, *more)
+        assert ran.code == code and ran.err.startswith(f"regtool: error: {' '.join(mistake)}: ")
+    assert not (tmp_path / "out").exists()

@@ -312,7 +312,8 @@ def test_series_of_a_record(regtool: Program, tmp_path: Path) -> None:
     [
         ((), 2, "nothing to evaluate"),
         (("none_regtool.json",), 3, "no such file"),
-        (("none.nii.gz",), 2, "neither a record"),
+        (("none.nii.gz",), 3, "none.nii.gz: no such record"),
+        (("T",), 2, "neither a record"),
         (("empty",), 3, "no record"),
         (("R", "--metrics", "dise"), 2, "choose from dice, hd95"),
         (("R", "--regions", "brain"), 2, "acdc, ixi"),
@@ -335,7 +336,8 @@ def test_refusals(
     arguments: tuple[str, ...], code: int, says: str, runs: Path, regtool: Program, tmp_path: Path
 ) -> None:
     (tmp_path / "empty").mkdir()
-    record = str(runs / "good" / "pair0_regtool.json")
-    ran = regtool("evaluate", *(record if a == "R" else a for a in arguments))
+    (tmp_path / "words.txt").write_text("no record")
+    files = {"R": str(runs / "good" / "pair0_regtool.json"), "T": "words.txt"}
+    ran = regtool("evaluate", *(files.get(a, a) for a in arguments))
     assert ran.code == code, ran.err
     assert says in ran.err and ran.out == ""

@@ -24,7 +24,7 @@ Pair = dict[str, Path]
         (("--set", "iterations=many"), 2, "iterations"),
         (("--set", "window"), 2, "name=value"),
         (("--set", "rate=-1"), 2, "rate"),
-        (("--initial", "rigit"), 3, "rigit"),
+        (("--initial", "rigit"), 2, "rigit"),
         (("--initial", "none.mat"), 3, "none.mat: no such file"),
         (("--slices", "z"), 2, "no slices"),
         (("--topology", "mend"), 2, "mend"),

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pytest
 from cli_cases import QUICK, RECORD, Program, write_table
 from registration_cases import (
     body,
@@ -184,11 +185,39 @@ def test_slices_of_a_method_without_2d(regtool: Program, tmp_path: Path) -> None
 
 
 def test_initial_that_is_neither_word_nor_file(tiny: Pair, regtool: Program) -> None:
-    wanted = "regtool: error: affin: neither a file nor none, com, rigid or affine"
+    wanted = (
+        "regtool: error: --initial affin: neither none, com, rigid, affine nor a file; "
+        "did you mean 'affine'?"
+    )
     for more in ((), ("--dry-run",)):
         args = ("register", *QUICK, tiny["fixed"], tiny["moving"], "--initial", "affin", *more)
         ran = regtool(*args)
-        assert ran.code == 3 and ran.err.startswith(wanted)
+        assert ran.code == 2 and ran.err.startswith(wanted)
+
+
+@pytest.mark.parametrize(
+    ("mistake", "code", "words"),
+    [
+        (("-w", "optimise-acdc"), 4, "optimise-acdc"),
+        (("--set", "itterations=3"), 2, "did you mean 'iterations'?"),
+        (("--set", "preset=quick"), 2, "option 'preset'"),
+        (("--device", "cuda:77"), 6, "--device cuda:77"),
+        (("--precision", "fp8"), 2, "--precision fp8"),
+        (("--initial", "affin"), 2, "--initial affin"),
+        (("--initial", "none.mat"), 3, "none.mat"),
+        (("--report", "page.txt"), 2, "--report page.txt"),
+    ],
+)
+def test_a_mistake_is_told_before_an_output_that_is_in_the_way(
+    mistake: tuple[str, str], code: int, words: str, tiny: Pair, regtool: Program, tmp_path: Path
+) -> None:
+    args = ("register", "-m", "optimise", tiny["fixed"], tiny["moving"], "-o", "there_")
+    (tmp_path / "there_Warped.nii.gz").write_bytes(b"kept")
+    for more in ((), ("--dry-run",)):
+        ran = regtool(*args, *mistake, *more)
+        assert ran.code == code and words in ran.err
+        assert regtool(*args, *more).code == 8
+    assert [path.name for path in tmp_path.glob("there_*")] == ["there_Warped.nii.gz"]
 
 
 def test_a_log_file_hears_of_long_work(tiny: Pair, regtool: Program) -> None:

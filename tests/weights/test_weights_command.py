@@ -129,7 +129,7 @@ def test_pull_of_a_branch_warns(shell: Shell, hub: Hub) -> None:
 
 def test_unknown_names(shell: Shell) -> None:
     unknown = shell("pull", "something")
-    assert unknown.code == 2
+    assert unknown.code == 4
     assert "there are: toy-brain" in unknown.error
     assert shell("list", "nonsense").code == 2
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from regtool.engine.cohort.plan import Item
 from regtool.engine.cohort.run import Cohort
-from regtool.engine.dryrun import Ready, check_device, rehearse_method
+from regtool.engine.dryrun import Ready, rehearse_method
+from regtool.engine.preflight import check_device
 from regtool.engine.request import Request, refuse_ignored, refuse_ignored_roi, slice_axis
 from regtool.errors import RegtoolError
 from regtool.imaging.reading import read_image

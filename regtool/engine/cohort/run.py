@@ -18,6 +18,7 @@ from regtool.engine.cohort.pipeline import Pipeline
 from regtool.engine.cohort.plan import Item, plan, shard
 from regtool.engine.cohort.ranks import Ranks
 from regtool.engine.device import limited_threads
+from regtool.engine.preflight import check_request
 from regtool.engine.request import Request, located
 from regtool.errors import UsageError
 from regtool.imaging.destination import check_folder
@@ -45,15 +46,17 @@ def open_cohort(
     """Read a table (or ``READER:PATH``) and find out what is to be done; nothing is computed.
 
     The files of ``template`` do not count. ``which``: ``i/n``, a share of the pairs.
-    Raises InputError for an unreadable table, UsageError, OutputError; PluginError for a method
-    that is not there.
+    Raises InputError for an unreadable table, UsageError, OutputError, DeviceError; PluginError for
+    a method that is not there, or lacks its tool.
     """
-    template = located(template, discovery.load(template.method))
+    method = discovery.load(template.method)
+    template = located(template, method)
     rows = open_data(pairs, files=False) if isinstance(pairs, str) else pairs
     place = expanded(folder)
     check_folder(place)
     ranks = Ranks.of_environment()
     template = replace(template, device=ranks.device(template.device))
+    check_request(template, method)
     items = ranks.share(shard(plan(rows, template, place), which))
     name = "cohort" if which is None else f"cohort-{which.replace('/', '-of-')}"
     return Cohort(items, template, place, name, ranks)

@@ -12,7 +12,7 @@ from pathlib import Path
 from regtool.engine.evaluate.pair import record_name
 from regtool.engine.evaluate.registered import FILES
 from regtool.errors import InputError, UsageError
-from regtool.paths import expanded, is_dir
+from regtool.paths import exists, expanded, is_dir
 from regtool.record import SUFFIX, files_of, is_record, records_below
 
 TABLES = (".csv", ".tsv")
@@ -39,8 +39,8 @@ def collect(
     columns ``record`` and, if wanted, ``fixed``, ``moving``, ``fixed_labels``, ``moving_labels``,
     ``fixed_points``, ``moving_points``, ``name`` and ``run`` (or ``group``); relative paths start
     at its folder. ``files`` hold where a row has none of its own.
-    Raises InputError for a folder without records or a table that cannot be used, UsageError for
-    anything else.
+    Raises InputError for what is not there, a folder without records or a table that cannot be
+    used, UsageError for anything else.
     """
     given = dict(files or {})
     found: list[Item] = []
@@ -52,6 +52,8 @@ def collect(
             found += _table(path, run, given)
         elif is_record(path):
             found.append(Item(path, record_name(path), run, given))
+        elif not exists(path):
+            raise InputError(f"{source}: no such record (…{SUFFIX}), folder of records or table")
         else:
             raise UsageError(
                 f"{source}: neither a record (…{SUFFIX}), nor a folder of records, nor a table "
