@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
+
+from pydantic import field_validator, model_validator
 
 from regtool.api import Field, Options
 
@@ -78,3 +81,23 @@ class OptimiseOptions(Options):
     rate: float | None = Field(
         None, gt=0, description="longest step in voxels of a level (0.5; Adam's rate 0.1)"
     )
+
+    @field_validator("window")
+    @classmethod
+    def _odd(cls, window: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if window is not None and any(edge < 1 or edge % 2 == 0 for edge in window):
+            raise ValueError("odd numbers, as a window has a middle")
+        return window
+
+    @model_validator(mode="after")
+    def _no_contradiction(self) -> OptimiseOptions:
+        if self.symmetric and self.formulation != "compositive":
+            raise ValueError("symmetric goes with the compositive formulation only")
+        if self.symmetric and (self.labels or self.landmarks):
+            raise ValueError("symmetric registers images; labels and landmarks must be 0")
+        return self
+
+    def required_inputs(self) -> Mapping[str, Literal["labels", "points", "masks"]]:
+        """Labels and landmarks where they are to pull."""
+        kinds: dict[str, Literal["labels", "points"]] = {"labels": "labels", "landmarks": "points"}
+        return {option: kind for option, kind in kinds.items() if getattr(self, option)}

@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from regtool.engine.companions import companion_warnings
-from regtool.engine.preflight import check_device, check_request
+from regtool.engine.preflight import check_device, check_needs, check_request
 from regtool.engine.register import plan_prefix
 from regtool.engine.registrar import method_options
 from regtool.engine.reports import check_report, check_report_words
 from regtool.engine.request import (
+    Inputs,
     Request,
     located,
     read_inputs,
@@ -20,7 +21,7 @@ from regtool.engine.request import (
 )
 from regtool.engine.results import Plan
 from regtool.errors import WeightsError
-from regtool.imaging.initial import INITIAL_KINDS, initial_file
+from regtool.imaging.initial import INITIAL_KINDS, check_overlap, initial_file, initial_transform
 from regtool.plugins import discovery
 from regtool.plugins.description import Method
 from regtool.prepare.pair import as_preparation
@@ -43,6 +44,8 @@ def dry_run(request: Request) -> dict[str, Any]:
     refuse_ignored(method, inputs)
     ndim = inputs.fixed.ndim if slices is None else 2
     ready = rehearse_method(method, request, ndim, inputs.fixed.ndim)
+    check_needs(request, ready.options)
+    _check_overlap(inputs, ready.facts["initial"], request.seed)
     plan = Plan(request, inputs)
     plan.open()
     check_report(request)
@@ -65,6 +68,16 @@ class Ready:
 
     facts: dict[str, Any]
     preparation: Preparation | None
+    options: Any
+
+
+def _check_overlap(inputs: Inputs, initial: str | None, seed: int) -> None:
+    """What a registration would say of the overlap, where no alignment has to be computed."""
+    if initial in ("rigid", "affine"):
+        return
+    fixed, moving = inputs.fixed, inputs.moving
+    masks = inputs.fixed_mask, inputs.moving_mask
+    check_overlap(fixed, moving, initial_transform(initial or "none", fixed, moving, *masks, seed))
 
 
 def rehearse_method(method: Method, request: Request, ndim: int, world: int) -> Ready:
@@ -92,7 +105,7 @@ def rehearse_method(method: Method, request: Request, ndim: int, world: int) -> 
         "precision": request.precision,
         "seed": request.seed,
     }
-    return Ready(facts, preparation)
+    return Ready(facts, preparation, options)
 
 
 def _weights(method: Method, spec: str | None, ndim: int) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -5,10 +5,13 @@ So a mistake on the command line is told before ``--overwrite`` is asked for, wh
 
 from __future__ import annotations
 
+from typing import Any
+
 from regtool.engine.device import choose_device, choose_precision
 from regtool.engine.external import require
 from regtool.engine.registrar import method_options
-from regtool.engine.request import Request
+from regtool.engine.request import Inputs, Request
+from regtool.errors import UsageError
 from regtool.imaging.initial import INITIAL_KINDS, check_initial, initial_file
 from regtool.plugins.description import Method
 from regtool.weights import peek
@@ -44,4 +47,15 @@ def check_method(request: Request, method: Method, ndim: int, world: int) -> Non
     spec = None if request.weights is None else str(request.weights)
     config = peek(method, spec, ndim, offline=request.offline)
     if config is not None:
-        method_options(method, config, request.settings)
+        check_needs(request, method_options(method, config, request.settings))
+
+
+def check_needs(given: Request | Inputs, options: Any) -> None:
+    """Raise UsageError where options need labels, points or masks that are not ``given``."""
+    needs = getattr(options, "required_inputs", dict)  # a stranger's may be any pydantic model
+    for option, kind in needs().items():
+        if getattr(given, f"fixed_{kind}") is None or getattr(given, f"moving_{kind}") is None:
+            raise UsageError(
+                f"option '{option}' ({getattr(options, option)}) needs --fixed-{kind} and "
+                f"--moving-{kind}"
+            )

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from regtool.engine.request_checks import check_fields
 from regtool.errors import GeometryError, InputError, UsageError
 from regtool.imaging.contents import finite
+from regtool.imaging.gridded import on_grid
 from regtool.imaging.initial import INITIAL_KINDS
 from regtool.imaging.points import read_points
 from regtool.imaging.reading import read_image, read_labels, read_mask
@@ -182,13 +183,13 @@ def read_inputs(request: Request) -> Inputs:
     return Inputs(
         fixed,
         moving,
-        _companion(request.fixed_mask, fixed, read_mask),
-        _companion(request.moving_mask, moving, read_mask),
+        _mask(request.fixed_mask, fixed),
+        _mask(request.moving_mask, moving),
         _companion(request.fixed_labels, fixed, read_labels),
         _companion(request.moving_labels, moving, read_labels),
         _points(request.fixed_points, fixed),
         _points(request.moving_points, moving),
-        _companion(request.roi, fixed, read_mask),
+        _mask(request.roi, fixed),
     )
 
 
@@ -210,6 +211,16 @@ def _companion(source: Source | None, image: Volume, reader: Any) -> Volume | No
             f"is {image.ndim}-D"
         )
     return volume
+
+
+def _mask(source: Source | None, image: Volume) -> Volume | None:
+    """A mask that has something of ``image`` inside. Raises GeometryError for any other."""
+    mask = _companion(source, image, read_mask)
+    if mask is not None and not mask.array.any():
+        raise GeometryError(f"{mask.name}: the mask is empty")
+    if mask is not None and not on_grid(mask, image.grid).any():
+        raise GeometryError(f"{mask.name}: the mask does not lie on {image.name}")
+    return mask
 
 
 def _points(source: str | Path | Points | None, image: Volume) -> Points | None:

@@ -33,6 +33,13 @@ class Options(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
+    def required_inputs(self) -> Mapping[str, Literal["labels", "points", "masks"]]:
+        """Options whose values make no sense unless both images have what is named here.
+
+        A registration without it is refused before anything is computed.
+        """
+        return {}
+
 
 @dataclass(frozen=True)
 class OptionInfo:
@@ -78,10 +85,12 @@ def parse_options(
         return options(**values)
     except ValidationError as error:
         first = error.errors()[0]
-        name = str(first["loc"][0]) if first["loc"] else "?"
+        message = first["msg"].removeprefix("Value error, ")
+        if not first["loc"]:  # options that do not go together
+            raise UsageError(f"options{where}: {message}") from error
+        name = str(first["loc"][0])
         field = options.model_fields.get(name)
         accepted = f" ({_words(field)})" if field else ""
-        message = first["msg"].removeprefix("Value error, ")
         given = values.get(name)
         raise UsageError(f"option '{name}'{where}{accepted}: {given!r}: {message}") from error
 

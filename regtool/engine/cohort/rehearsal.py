@@ -8,7 +8,7 @@ from typing import Any
 from regtool.engine.cohort.plan import Item
 from regtool.engine.cohort.run import Cohort
 from regtool.engine.dryrun import Ready, rehearse_method
-from regtool.engine.preflight import check_device
+from regtool.engine.preflight import check_device, check_needs
 from regtool.engine.request import Request, refuse_ignored, refuse_ignored_roi, slice_axis
 from regtool.errors import RegtoolError
 from regtool.imaging.reading import read_image
@@ -67,6 +67,7 @@ def _ready(
 def _check_companions(method: Method, item: Item, ready: Ready, failing: dict[str, str]) -> None:
     try:
         refuse_ignored(method, item.request)
+        check_needs(item.request, ready.options)
         if ready.preparation is not None:
             refuse_ignored_roi(method, item.request, ready.preparation)
     except RegtoolError as error:
