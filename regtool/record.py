@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import platform
 from collections.abc import Mapping
 from functools import cache
@@ -106,6 +107,14 @@ def read_record(path: str | Path) -> dict[str, Any]:
             f"{file}: schema {content.get('schema')!r}, this regtool reads {SCHEMA}; update regtool"
         )
     return content
+
+
+def fill_of(record: Mapping[str, Any]) -> float:
+    """The intensity of a record's warped images beyond the image they were read from."""
+    request = record.get("request")
+    value = request.get("fill") if isinstance(request, Mapping) else None
+    usable = isinstance(value, int | float) and math.isfinite(value)
+    return float(value) if usable and value is not None else 0.0
 
 
 def output_path(record_path: str | Path, record: Mapping[str, Any], role: str) -> Path:

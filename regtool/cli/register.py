@@ -35,7 +35,11 @@ MovingMask = Annotated[
 ]
 FixedLabels = Annotated[
     Path | None,
-    typer.Option("--fixed-labels", help="Label map of the fixed image, to measure Dice."),
+    typer.Option(
+        "--fixed-labels",
+        help="Label map of the fixed image, to measure Dice; only options such as --set labels=1 "
+        "let a method use it.",
+    ),
 ]
 MovingLabels = Annotated[
     Path | None,
@@ -56,10 +60,12 @@ Roi = Annotated[
 
 def register(
     fixed: Annotated[
-        Path | None, typer.Argument(help="The image that stays.", show_default=False)
+        Path | None,
+        typer.Argument(metavar="FIXED", help="The image that stays.", show_default=False),
     ] = None,
     moving: Annotated[
-        Path | None, typer.Argument(help="The image that is warped.", show_default=False)
+        Path | None,
+        typer.Argument(metavar="MOVING", help="The image that is warped.", show_default=False),
     ] = None,
     method: Annotated[
         str,
@@ -160,6 +166,14 @@ def register(
         Path | None,
         typer.Option("--report-pngs", metavar="FOLDER", help="The pictures of --report as files."),
     ] = None,
+    fill: Annotated[
+        float,
+        typer.Option(
+            "--fill",
+            metavar="VALUE",
+            help="Intensity of the warped images beyond the image they come from; -1000 suits CT.",
+        ),
+    ] = 0.0,
     fail_if_worse: Annotated[
         bool, typer.Option("--fail-if-worse", help="Exit 7, writing nothing, if similarity falls.")
     ] = False,
@@ -195,7 +209,7 @@ def register(
     request = Request(
         _needed(fixed, "FIXED", many), _needed(moving, "MOVING", many), method, output, weights,
         initial, fixed_mask, moving_mask, fixed_labels, moving_labels, fixed_points, moving_points,
-        slices, roi, inverse, composite, refine, topology.value, fail_if_worse,
+        slices, roi, inverse, composite, refine, topology.value, fill, fail_if_worse,
         tuple(settings or ()), device, precision, threads, seed, offline, overwrite,
         report, report_pngs,
         ("regtool", *sys.argv[1:]),

@@ -16,6 +16,7 @@ from torch import Tensor
 from regtool.errors import InputError
 from regtool.imaging.animation import write_animation
 from regtool.imaging.resample import resample
+from regtool.imaging.transforms import Transform
 from regtool.imaging.volume import Volume
 from regtool.imaging.writing import Outputs
 from regtool.paths import expanded
@@ -41,14 +42,20 @@ class Extras:
     fixed: Volume
     moving: Volume
     affine: Matrix
+    fill: float
 
     @classmethod
     def of(
-        cls, prediction: Prediction, prepared: Prepared, inputs: Inputs, affine: Matrix
+        cls,
+        prediction: Prediction,
+        prepared: Prepared,
+        inputs: Inputs,
+        affine: Matrix,
+        fill: float = 0.0,
     ) -> Extras:
         """The extras of a prediction that can be written, no nameless tables.
 
-        Those of coarser grids come enlarged to the network's.
+        Those of coarser grids come enlarged to the network's. ``fill``: as in ``Request``.
         """
         shape = tuple(prepared.pair.fixed.image.shape[2:])
         kept = {
@@ -56,7 +63,7 @@ class Extras:
             for name, extra in prediction.extras.items()
             if extra.kind != "table" or extra.columns
         }
-        return cls(kept, prepared, inputs.fixed, inputs.moving, affine)
+        return cls(kept, prepared, inputs.fixed, inputs.moving, affine, fill)
 
     def write(self, outputs: Outputs) -> None:
         """Write every extra into an open transaction.
@@ -94,7 +101,8 @@ class Extras:
         grid: Grid = self.fixed.grid
         for number in range(tensor.shape[1]):
             field = self.prepared.world_field(tensor[:, number])
-            yield field, resample(self.moving, grid, [(field, grid), self.affine])
+            chain: list[Transform] = [(field, grid), self.affine]
+            yield field, resample(self.moving, grid, chain, default=self.fill)
 
     def _trajectory(self, outputs: Outputs, name: str, tensor: Tensor) -> None:
         series = []

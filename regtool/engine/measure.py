@@ -21,14 +21,17 @@ from regtool.spatial.grid import Grid
 from regtool.spatial.jacobian import field_jacobian, folds
 
 
-def similarity(inputs: Inputs, warped: NDArray[Any]) -> dict[str, dict[str, float]]:
+def similarity(
+    inputs: Inputs, warped: NDArray[Any], fill: float = 0.0
+) -> dict[str, dict[str, float]]:
     """Similarity to the fixed image before (the images as they are) and after.
 
     ``local_ncc``: mean squared local correlation, window 9, which decides whether a registration
     made things worse; ``ncc``: Pearson's correlation. Both inside the fixed mask if there is one.
+    ``fill`` is what both have where there is nothing of the moving image.
     """
     fixed = inputs.fixed
-    before = resample(inputs.moving, fixed.grid)
+    before = resample(inputs.moving, fixed.grid, default=fill)
     mask = None
     if inputs.fixed_mask is not None:
         mask = on_grid(inputs.fixed_mask, fixed.grid) > 0

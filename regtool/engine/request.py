@@ -37,7 +37,8 @@ class Request:
     LPS mm. ``slices`` is x, y or z of the fixed file. ``settings`` are the method's options.
     ``report``: a page (HTML) of the written result, ``report_pngs`` a folder for its pictures.
     ``refine``: at most so many steps of instance optimisation after the method, on each of three
-    levels. Raises UsageError for a value of another kind than its field takes.
+    levels. ``fill``: intensity of warped images beyond the image they were read from.
+    Raises UsageError for a value of another kind than its field takes.
     """
 
     fixed: Source
@@ -58,6 +59,7 @@ class Request:
     composite: bool = False
     refine: int | None = None
     topology: Literal["off", "report", "repair"] = "report"
+    fill: float = 0.0
     fail_if_worse: bool = False
     settings: Sequence[str] | Mapping[str, Any] = field(default_factory=tuple)
     device: str = "auto"
@@ -81,6 +83,8 @@ class Request:
             **{name: getattr(self, name) for name in _PLAIN},
             "initial": self.initial if self.initial in _NO_FILES else _absolute(self.initial),
             "settings": {key: str(value) for key, value in self._settings().items()},
+            # Only where it is given: records from before it existed are no others for that.
+            **({"fill": float(self.fill)} if self.fill else {}),
         }
 
     def paths(self) -> list[Path]:

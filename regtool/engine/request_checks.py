@@ -5,8 +5,9 @@ The command line hands over what typer has checked; records and Python callers m
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from numbers import Integral
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,10 @@ def _whole(least: int, most: int, none: bool = False) -> Callable[[Any], bool]:
         return whole and least <= value <= most
 
     return fits
+
+
+def _finite(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _topology(value: Any) -> bool:
@@ -85,6 +90,7 @@ _CHECKS: dict[str, Check] = {
     "composite": _SWITCH,
     "refine": (_whole(0, 10**9, none=True), "a number of steps"),
     "topology": (_topology, f"one of {', '.join(TOPOLOGIES)}"),
+    "fill": (_finite, "a finite number"),
     "fail_if_worse": _SWITCH,
     "settings": (_settings, "options as a mapping or as texts NAME=VALUE"),
     "device": _TEXT,

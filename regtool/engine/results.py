@@ -159,7 +159,7 @@ def write_results(
         if result.inverse is not None:
             outputs.field(INVERSE, result.inverse, grid)
             chain: list[Transform] = [inverted(result.affine), (result.inverse, grid)]
-            back = resample(fixed, inputs.moving.grid, chain)
+            back = resample(fixed, inputs.moving.grid, chain, default=plan.request.fill)
             outputs.image(INVERSE_WARPED, back, like=inputs.moving)
         if result.warped_labels is not None:
             outputs.image(LABELS, result.warped_labels, like=fixed)

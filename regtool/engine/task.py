@@ -9,6 +9,7 @@ from dataclasses import field as default
 from functools import partial
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -46,6 +47,9 @@ from regtool.spatial.grid import Matrix
 Report = Callable[[str, int, int], None]
 
 log = logging.getLogger("regtool.engine")
+
+SEEN = 0.02
+"""Part of an image that is seen at once."""
 
 FALL = 1e-3
 """A fall of the mean Dice that is worth a word."""
@@ -196,10 +200,12 @@ def finish(
             field_mm, more["topology"] = topology.repair(inputs, field_mm, affine)
     with clock("resample"):
         chain: list[Transform] = [(field_mm, inputs.fixed.grid), affine]
-        warped = resample(inputs.moving, inputs.fixed.grid, chain)
+        warped = resample(inputs.moving, inputs.fixed.grid, chain, default=request.fill)
         labels = None
         if inputs.moving_labels is not None:
             labels = resample(inputs.moving_labels, inputs.fixed.grid, chain, "nearest")
+    if not task.label and (beyond := _beyond(request, inputs, warped)):
+        log.info("%s", beyond)
     with clock("measure"):
         numbers = _measure(request, inputs, chain, warped, labels) | more
     if "topology" in more:
@@ -218,7 +224,7 @@ def finish(
             near = None if prediction.inverse is None else prepared.world_field(prediction.inverse)
             inverse, numbers["inverse"] = invert_field(field_mm, inputs.fixed.grid, near)
     result = Registration(warped, field_mm, affine, inverse, labels, {})
-    extras = Extras.of(prediction, prepared, inputs, affine)
+    extras = Extras.of(prediction, prepared, inputs, affine, request.fill)
     record = task.plan.record(registrar, prepared, result, numbers, task.warnings)
     _note(record, prediction, registrar.method.name)
     record["seconds"] = {**clock.seconds, "total": clock.total()}
@@ -234,6 +240,23 @@ def _note(record: dict[str, Any], prediction: Prediction, method: str) -> None:
     if taken:
         raise PluginError(f"method '{method}': its note '{taken[0]}' has the name of an entry")
     record.update(prediction.notes)
+
+
+def _beyond(request: Request, inputs: Inputs, warped: NDArray[Any]) -> str | None:
+    """What to say where zeros beyond the moving image stand out, as they do among Hounsfield units.
+
+    Interpolation seldom gives zero exactly, so zeros that the moving image lacks are beyond it.
+    """
+    moving = inputs.moving.array
+    if request.fill or moving.min() >= 0:
+        return None
+    share = float(np.mean(warped == 0))
+    if share < SEEN or float(np.mean(moving == 0)) > share / 2:
+        return None
+    return (
+        f"{share:.0%} of the warped image lie beyond {inputs.moving.name} and are 0; "
+        "--fill VALUE gives them another intensity (CT: -1000)"
+    )
 
 
 def _unreadable_elsewhere(request: Request, inputs: Inputs) -> list[str]:
@@ -278,7 +301,7 @@ def _measure(
     labels: NDArray[Any] | None,
 ) -> dict[str, Any]:
     field_mm, grid = chain[0]
-    numbers: dict[str, Any] = {"similarity": measure.similarity(inputs, warped)}
+    numbers: dict[str, Any] = {"similarity": measure.similarity(inputs, warped, request.fill)}
     if request.topology != "off":
         numbers["jacobian"] = measure.determinant(field_mm, grid, inputs.fixed_mask)
     numbers["dice"] = measure.overlap(inputs, labels)

@@ -24,6 +24,7 @@ from regtool.record import (
     LABELS,
     WARPED,
     check_unchanged,
+    fill_of,
     input_path,
     output_path,
     read_record,
@@ -73,7 +74,7 @@ def pair_view_from(
     return PairView(
         grid=grid,
         fixed=fixed.array,
-        moving=resample(moving, grid),
+        moving=resample(moving, grid, default=fill_of(record)),
         warped=on_grid(read_image(_output(record_path, record, WARPED)), grid, "linear"),
         field=field,
         affine=affine,

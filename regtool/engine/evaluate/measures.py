@@ -21,6 +21,7 @@ from regtool.metrics.inverse_consistency import inverse_consistency
 from regtool.metrics.similarity import mse, ncc, nmse, psnr
 from regtool.metrics.ssim import ssim
 from regtool.metrics.tre import tre
+from regtool.record import fill_of
 from regtool.spatial.frames import linear_part
 from regtool.spatial.grid import Grid
 
@@ -56,7 +57,7 @@ def measure_images(
     low, high = float(fixed.min()), float(fixed.max())
     scale = (high - low) or 1.0
     measures = {"ncc": ncc, "mse": mse, "nmse": nmse, "psnr": psnr, "ssim": ssim}
-    unmoved = resample(pair.moving, pair.grid, device=device)
+    unmoved = resample(pair.moving, pair.grid, default=fill_of(pair.record), device=device)
     for found, image in ((numbers.before, unmoved), (numbers.after, pair.warped)):
         one, other = fixed, np.asarray(image, dtype=np.float64)
         if settings.intensities == "unit":
