@@ -161,6 +161,17 @@ def test_training_pairs_may_not_validate(table: Path, tmp_path: Path) -> None:
         dataset.open_splits([str(both)], None)
 
 
+def test_training_pairs_may_not_validate_the_other_way_round(table: Path) -> None:
+    """Both directions of every pair are trained."""
+    names, *lines = table.read_text().splitlines()
+    turned = table.parent / "turned.csv"
+    columns = "moving,fixed,moving_labels,fixed_labels,split"
+    turned.write_text("\n".join([columns, *(x for x in lines if x.endswith("train"))]))
+    assert names == "fixed,moving,fixed_labels,moving_labels,split"
+    with pytest.raises(UsageError, match=r"--val \S+turned.csv: 3 of its pairs are also trained"):
+        dataset.open_splits([str(table)], str(turned))
+
+
 def test_cache_is_used_until_a_file_changes(tmp_path: Path) -> None:
     table = training_toy.make_data(tmp_path)
     cases, _ = dataset.open_splits([str(table)], None)

@@ -34,31 +34,41 @@ Splits = tuple[list[PairCase], list[PairCase]]
 """Training and validation cases."""
 
 
-def open_splits(data: Sequence[str], val: str | None) -> Splits:
+def open_splits(
+    data: Sequence[str],
+    val: str | None,
+    check: Callable[[str, Sequence[PairCase]], None] | None = None,
+) -> Splits:
     """Training and validation pairs of the ``--data`` and ``--val`` options.
 
     Pairs that the readers mark ``val`` validate; with ``--val`` only those of that source do (all
-    of its pairs if it marks none). A pair on both sides is refused.
+    of its pairs if it marks none). A pair on both sides, in whichever direction, is refused.
+    ``check`` is shown each option with its value and pairs, and may raise.
     Raises UsageError, InputError.
     """
-    cases = [case for spec in data for case in open_data(spec)]
+    cases = []
+    for spec in data:
+        cases += (found := open_data(spec))
+        if check is not None:
+            check(f"--data {spec}", found)
     train = [case for case in cases if case.split == "train"]
     chosen = [case for case in cases if case.split == "val"]
     if val is not None:
         offered = open_data(val)
+        if check is not None:
+            check(f"--val {val}", offered)
         chosen = [case for case in offered if case.split == "val"] or offered
     if not train:
         raise InputError(f"--data {' '.join(data)}: {_nothing_to_train(data, cases)}")
-    shared = {(c.fixed.image, c.moving.image) for c in train} & {
-        (c.fixed.image, c.moving.image) for c in chosen
-    }
+    trained = {frozenset((c.fixed.image, c.moving.image)) for c in train}  # in both directions
+    shared = [c for c in chosen if frozenset((c.fixed.image, c.moving.image)) in trained]
     if shared:
         given, own = "--data " + " ".join(data), "its validation pairs"
         if val is not None:
             given, own = f"--val {val}", "its pairs"
         raise UsageError(
             f"{given}: {len(shared)} of {own} are also trained on, first "
-            f"{min(shared)[0]}; split by subject"
+            f"{min(c.fixed.image for c in shared)}; split by subject"
         )
     return train, chosen
 
@@ -156,7 +166,7 @@ def slicing_axis(volume: Volume, ndim: int, chosen: int | None) -> int | None:
     if ndim == volume.ndim:
         return None
     if volume.ndim == 2:
-        raise UsageError(f"{volume.name} is 2-D, but the preset is 3-D; choose a 2-D --preset")
+        raise UsageError(f"{volume.name}: 2-D, but the preset is 3-D; choose a 2-D --preset")
     if chosen is not None:
         if not -3 <= chosen < 3:
             raise UsageError(f"slices={chosen}: a volume has the tensor axes 0, 1 and 2")

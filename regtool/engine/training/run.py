@@ -9,6 +9,7 @@ from pathlib import Path
 
 from regtool.engine.training.checkpoint import sweep
 from regtool.engine.training.dataset import open_splits
+from regtool.engine.training.dimension import dimension_check
 from regtool.engine.training.folds import hold_out
 from regtool.engine.training.lock import locked
 from regtool.engine.training.logs import Progress, ProgressLines
@@ -79,7 +80,8 @@ def _train(
     plan = make_plan(request, runtime.world)
     if len(plan.stages) > 1:
         log.info("%s", in_words(plan.chosen, plan.preset))
-    splits = open_splits(plan.settings.data, plan.settings.val)  # before anything is replaced
+    check = dimension_check(plan)
+    splits = open_splits(plan.settings.data, plan.settings.val, check)  # before any replacing
     splits = hold_out(splits, loop_settings(plan.preset, plan.chosen[0].name))
     runtime.accelerator.wait_for_everyone()
     begins = runtime.main and not (plan.resuming or plan.replacing)
