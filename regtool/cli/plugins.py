@@ -147,8 +147,6 @@ def new_plugin(
     Prints the path of its folder.
     """
     Talk(verbose, quiet, debug, log_file).start()
-    if name in discovery.names():
-        log.warning("a method '%s' is installed already: the two would clash", name)
     folder = skeleton.create(name, output)
     if as_json:
         print_json({"name": name, "folder": str(folder)})

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from regtool.errors import OutputError, UsageError
 from regtool.paths import expanded
+from regtool.plugins import discovery
 from regtool.plugins.description import API_VERSION
 
 TEMPLATE_SUFFIX = ".template"
@@ -20,9 +21,16 @@ def create(name: str, parent: Path) -> Path:
     """Write ``parent/regtool-NAME``, a working plugin for the method ``name``; return its path.
 
     The folder appears complete or not at all. Raises UsageError for a name that cannot be a
-    method's, OutputError when the folder exists or cannot be written.
+    method's or is that of an installed one, OutputError when the folder exists or cannot be
+    written.
     """
     values = _names(name)
+    for entry in discovery.installed():  # those that REGTOOL_LOAD_PLUGINS leaves out, too
+        if entry.name == name:
+            raise UsageError(
+                f"the name '{name}' is taken by an installed method, of {entry.owner}; choose "
+                f"another, such as 'my-{name}'"
+            )
     folder = expanded(parent) / values["DISTRIBUTION"]
     if folder.exists():
         raise OutputError(f"{folder}: it exists already; choose another name or another --output")

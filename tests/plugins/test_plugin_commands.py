@@ -199,8 +199,15 @@ def test_a_folder_that_cannot_be_written_exits_with_8(tmp_path: Path, program: R
     assert len(lines(ran.stderr)) == 1
 
 
-def test_a_name_in_use_is_warned_about(site: Site, tmp_path: Path, program: Runner) -> None:
+@pytest.mark.parametrize("environment", [{}, {"REGTOOL_LOAD_PLUGINS": ""}])
+def test_the_name_of_an_installed_method_is_refused(
+    site: Site, tmp_path: Path, program: Runner, environment: dict[str, str]
+) -> None:
     site.add("sound")
-    ran = program("plugins", "new", "sound", "-o", str(tmp_path), path=(site.folder,))
-    assert ran.returncode == 0
-    assert "installed already" in ran.stderr
+    target = tmp_path / "new"
+    ran = program("plugins", "new", "sound", "-o", str(target), path=(site.folder,), **environment)
+    assert ran.returncode == 2
+    (line,) = lines(ran.stderr)
+    assert "the name 'sound' is taken by an installed method, of" in line
+    assert line.endswith("; choose another, such as 'my-sound'")
+    assert ran.stdout == "" and not target.exists()
