@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from regtool.engine.request import Inputs, Points, Request
 from regtool.imaging.volume import Volume
 from regtool.metrics.indexing import label_values
 from regtool.spatial.grid import Grid
+
+DOUBT = "are these the labels of these images?"
+
+FALL = 1e-3
+"""A fall of the mean Dice that is worth a word."""
 
 MANY = 256
 """More labels than any atlas in use has; an intensity image has more values."""
@@ -16,6 +23,32 @@ MANY = 256
 def companion_warnings(request: Request, inputs: Inputs) -> list[str]:
     """What a user should know of the labels and landmarks of a request, a sentence each."""
     return [*_label_warnings(inputs), *_landmark_warnings(request, inputs)]
+
+
+def off_grid(name: str, side: str) -> str:
+    """The sentence about a label map on another grid than its image."""
+    return f"{name}: not on the grid of the {side} image; placed by its own header, nearest label"
+
+
+def overlap_warning(inputs: Inputs, dice: dict[str, Any] | None) -> str | None:
+    """What the Dice of a registration says of the labels or of the result, if nothing good."""
+    if dice is None:
+        return None
+    before, after = (dice[when]["mean"] for when in ("before", "after"))
+    if before is None and after is None:
+        return f"no label lies on the fixed image, so there is no Dice; {DOUBT}"
+    if before == 0 == after:
+        one, other = inputs.fixed_labels, inputs.moving_labels
+        assert one is not None and other is not None
+        if not _labels_of(one) & _labels_of(other):
+            return None  # said before it ran
+        return f"the labels overlap nowhere, before or after; {DOUBT}"
+    if before is None or after is None or after >= before - FALL:
+        return None
+    return (
+        f"the overlap got worse: mean Dice {before:.3f} before, {after:.3f} after; look at the "
+        "result before you use it"
+    )
 
 
 def outside(points: Points, grid: Grid, what: str) -> str | None:
@@ -40,8 +73,7 @@ def _label_warnings(inputs: Inputs) -> list[str]:
         if labels is None:
             continue
         if not labels.grid.same_as(image.grid):
-            how = "; read as nearest" if side == "fixed" else ""
-            found.append(f"{labels.name}: not on the grid of the {side} image{how}")
+            found.append(off_grid(labels.name, side))
         values.append(_labels_of(labels))
         if len(values[-1]) > MANY:
             found.append(f"{labels.name}: {len(values[-1])} different labels; is this a label map?")
@@ -50,7 +82,7 @@ def _label_warnings(inputs: Inputs) -> list[str]:
     if len(values) == 2 and not values[0] & values[1]:
         one, other = inputs.fixed_labels, inputs.moving_labels
         assert one is not None and other is not None
-        found.append(f"{one.name} and {other.name} have no label in common")
+        found.append(f"{one.name} and {other.name} have no label in common; {DOUBT}")
     return found
 
 

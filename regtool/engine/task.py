@@ -15,7 +15,7 @@ from torch import Tensor
 
 from regtool.engine import measure, topology
 from regtool.engine.chain import read_chain
-from regtool.engine.companions import companion_warnings
+from regtool.engine.companions import companion_warnings, overlap_warning
 from regtool.engine.extras import Extras
 from regtool.engine.preflight import check_method
 from regtool.engine.refine import refine
@@ -50,9 +50,6 @@ log = logging.getLogger("regtool.engine")
 
 SEEN = 0.02
 """Part of an image that is seen at once."""
-
-FALL = 1e-3
-"""A fall of the mean Dice that is worth a word."""
 
 
 @dataclass
@@ -215,7 +212,7 @@ def finish(
         if request.fail_if_worse:
             raise WorseError(f"{worse}; nothing was written (--fail-if-worse)")
         task.warn(worse)
-    fallen = _fell(numbers.get("dice"))
+    fallen = overlap_warning(inputs, numbers.get("dice"))
     if fallen:
         task.warn(fallen)
     inverse = None
@@ -317,17 +314,3 @@ def _got_worse(similarity: dict[str, dict[str, float]]) -> str | None:
         f"the similarity got worse: local NCC {local['before']:.3f} before, "
         f"{local['after']:.3f} after; look at the result before you use it"
     )
-
-
-def _fell(dice: dict[str, Any] | None) -> str | None:
-    """What the overlap says of the labels, if it is nothing good."""
-    if dice is None:
-        return None
-    before, after = (dice[when]["mean"] for when in ("before", "after"))
-    if before is None and after is None:
-        return "no label lies on the fixed image, so there is no Dice; are these its labels?"
-    if before == 0 == after:
-        return "the labels meet nowhere, before or after; are they those of these images?"
-    if before is None or after is None or after >= before - FALL:
-        return None
-    return f"the overlap got worse: mean Dice {before:.3f} before, {after:.3f} after"

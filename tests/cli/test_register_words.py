@@ -24,6 +24,8 @@ from regtool.spatial.grid import Grid
 
 Pair = dict[str, Path]
 
+DOUBT = "are these the labels of these images?"
+
 
 def said(err: str, word: str) -> list[str]:
     """The lines in which a word stands."""
@@ -103,12 +105,23 @@ def test_labels_of_another_image(tiny: Pair, regtool: Program, tmp_path: Path) -
     alien = save(tmp_path / "alien.nii.gz", labels_at(points_of(grid)) * 3, grid)
     both = warned(regtool, tmp_path, tiny, fixed_labels=alien, moving_labels=tiny["moving_labels"])
     assert both == [
-        f"{alien}: not on the grid of the fixed image; read as nearest",
-        f"{alien} and {tiny['moving_labels']} have no label in common",
-        "the labels meet nowhere, before or after; are they those of these images?",
+        f"{alien}: not on the grid of the fixed image; placed by its own header, nearest label",
+        f"{alien} and {tiny['moving_labels']} have no label in common; {DOUBT}",
     ]
     moving = warned(regtool, tmp_path, tiny, moving_labels=alien)
-    assert moving == [f"{alien}: not on the grid of the moving image"]
+    assert moving == [
+        f"{alien}: not on the grid of the moving image; placed by its own header, nearest label"
+    ]
+
+
+def test_labels_that_meet_nowhere(tiny: Pair, regtool: Program, tmp_path: Path) -> None:
+    grid = make_grid("identity", (32, 28), (2.0, 2.0))
+    one, other = np.zeros((2, *grid.shape), np.uint8)
+    one[:3], other[-3:] = 1, 1
+    given = {"fixed_labels": save(tmp_path / "top.nii.gz", one, grid),
+             "moving_labels": save(tmp_path / "low.nii.gz", other, grid)}  # fmt: skip
+    found = warned(regtool, tmp_path, tiny, **given)
+    assert found == [f"the labels overlap nowhere, before or after; {DOUBT}"]
 
 
 def test_labels_elsewhere_have_no_dice(tiny: Pair, regtool: Program, tmp_path: Path) -> None:
@@ -116,7 +129,7 @@ def test_labels_elsewhere_have_no_dice(tiny: Pair, regtool: Program, tmp_path: P
     far = Grid(grid.size, grid.spacing, grid.direction, tuple(9e3 for _ in grid.origin))
     away = save(tmp_path / "away.nii.gz", np.ones(far.shape, np.uint8), far)
     found = warned(regtool, tmp_path, tiny, fixed_labels=away, moving_labels=away)
-    assert found[-1].startswith("no label lies on the fixed image")
+    assert found[-1] == f"no label lies on the fixed image, so there is no Dice; {DOUBT}"
 
 
 def test_intensities_are_no_labels(tiny: Pair, regtool: Program, tmp_path: Path) -> None:
@@ -131,6 +144,7 @@ def test_overlap_that_falls(tiny: Pair, regtool: Program, tmp_path: Path) -> Non
     labels = {"fixed_labels": tiny["fixed_labels"], "moving_labels": tiny["fixed_labels"]}
     (sentence,) = warned(regtool, tmp_path, tiny, **labels)
     assert sentence.startswith("the overlap got worse: mean Dice 1.000 before, 0.")
+    assert sentence.endswith(" after; look at the result before you use it")
 
 
 def test_landmarks(tiny: Pair, regtool: Program, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from regtool.engine.companions import off_grid
 from regtool.engine.device import choose_device
 from regtool.engine.evaluate.measures import Numbers
 from regtool.engine.evaluate.registered import Registered
@@ -43,7 +44,7 @@ def measure_overlap(pair: Registered, settings: Settings, numbers: Numbers) -> N
                 f"{volume.name}: is {volume.ndim}-D, {pair.path} {pair.grid.ndim}-D"
             )
     if not fixed.grid.same_as(pair.grid):
-        numbers.notes.append(f"{fixed.name}: not on the grid of the fixed image; read as nearest")
+        numbers.notes.append(off_grid(fixed.name, "fixed"))
     target = on_grid(fixed, pair.grid)
     structures = _structures(target, moving, settings)
     device = choose_device(settings.device)
