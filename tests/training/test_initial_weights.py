@@ -64,6 +64,26 @@ def test_a_stage_that_goes_on_takes_no_other_weights(run: Run) -> None:
         run(steps=2, resume=True, init_weights=str(source.folder))
 
 
+def test_a_stage_that_goes_on_under_its_own_name_takes_no_other_weights(run: Run) -> None:
+    """The run was asked for all stages before, and stopped in the one that is named now."""
+    source = str(run("source", preset="two", steps=2).folder)
+    run(preset="two", steps=2)
+    with pytest.raises(UsageError, match="'fine' goes on from its checkpoint at step 2 and would"):
+        run(preset="two", stage="fine", resume=True, init_weights=source)
+    assert run(preset="two", stage="fine", resume=True).step == 2
+    again = run(preset="two", stage="main", resume=True, init_weights=source, **STILL)
+    assert (again.stage, again.step) == ("main", 1)
+
+
+def test_weights_that_a_stage_began_with_may_be_repeated(run: Run) -> None:
+    source = str(run("source", preset="two", steps=1).folder)
+    given = {"preset": "two", "steps": 6, "init_weights": source}
+    cut = run(**given, assignments=["pause=0.02"], time_limit=0.06)
+    assert (cut.ending, cut.stage) == ("time", "main")
+    rest = run(preset="two", stage="main", resume=True, init_weights=source, steps=6)
+    assert rest.step == 6
+
+
 def test_a_run_without_a_checkpoint_takes_other_weights(run: Run) -> None:
     source = run("source", seed=5)
     folder = run(**STILL).folder

@@ -107,6 +107,8 @@ def make_plan(request: TrainRequest, processes: int = 1) -> Plan:
             "out, which trains all"
         )
     checkpoint = resuming and (folder / CHECKPOINT).exists()
+    if before is not None and checkpoint and request.init_weights is not None:
+        _refuse_unused_weights(request, before, stages)
     replacing = not resuming and _holds_run(folder)
     if replacing and settings.init_weights is not None:
         start = resolved(settings.init_weights)
@@ -141,6 +143,24 @@ def _existing(request: TrainRequest) -> RunSettings | None:
             f"{folder}: holds no run that --overwrite could replace; name another folder with -o"
         )
     return None
+
+
+def _refuse_unused_weights(
+    request: TrainRequest, before: RunSettings, stages: Sequence[Stage]
+) -> None:
+    """Raise UsageError where ``--init-weights`` is for another stage than the run's until now, but
+    that stage goes on from the checkpoint. (The same stage is compared with its settings.)"""
+    if request.stage in (None, before.stage):
+        return
+    state = read_checkpoint(request.output / CHECKPOINT)[1]
+    began = state.stage == (before.stage or stages[0].name)
+    same = began and request.init_weights == before.init_weights
+    if state.stage == request.stage and not same:
+        raise UsageError(
+            f"--init-weights: the stage {state.stage!r} goes on from its checkpoint at step "
+            f"{state.step} and would not use them; leave them out, or start a new run in another "
+            "folder"
+        )
 
 
 def _next_line(stage: str, folder: Path) -> str:
