@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import training_toy
 
 from regtool.engine.training import TrainResult
-from regtool.errors import InputError, OutputError, UsageError, WeightsError
+from regtool.errors import InputError, OutputError, RegtoolError, UsageError, WeightsError
 
 Run = Callable[..., TrainResult]
 Read = Callable[[Path], list[dict[str, str]]]
@@ -32,6 +33,51 @@ def test_a_folder_that_holds_no_run_is_not_overwritten(run: Run, tmp_path: Path,
     with pytest.raises(OutputError, match="holds no run"):
         run(steps=1, overwrite=True)
     assert mine.read_text() == "mine"
+
+
+@pytest.mark.parametrize("there", [(), ("mine.txt",), ("mine.txt", ".lock")])
+@pytest.mark.parametrize("how", [{}, {"overwrite": True}, {"resume": True}])
+def test_a_refused_folder_is_left_as_it_was(
+    run: Run, tmp_path: Path, there: tuple[str, ...], how: dict[str, bool]
+) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for name in there:
+        (folder / name).write_text("mine")
+    with pytest.raises(RegtoolError):
+        run(steps=0 if not there else 1, **how)
+    assert {p.name: p.read_text() for p in folder.iterdir()} == dict.fromkeys(there, "mine")
+
+
+def test_folders_made_for_a_refused_run_go_again(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(UsageError):
+        run("new/deep/run", steps=0)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_lock_that_its_owner_removed_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between opening and locking it: else two would train in the folder."""
+    from regtool.engine.training import lock
+
+    path, once = tmp_path / ".lock", [True]
+    flock = lock.fcntl.flock
+
+    def slow(*arguments: Any) -> None:
+        if once:
+            once.clear()
+            path.unlink()
+        flock(*arguments)
+
+    monkeypatch.setattr(lock.fcntl, "flock", slow)
+    with (
+        lock.locked(tmp_path),
+        pytest.raises(OutputError, match="another process"),
+        lock.locked(tmp_path),
+    ):
+        pass
+    assert path.exists()
 
 
 def test_what_a_start_without_success_leaves_may_be_overwritten(run: Run, tmp_path: Path) -> None:
