@@ -5,8 +5,9 @@ Everything here is in the units that the denoiser knows, a field as it was norma
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 import torch
@@ -21,6 +22,11 @@ Denoiser = Callable[[Tensor, Tensor], Tensor]
 
 DDIM_STEPS = 50
 
+DYNAMIC = (
+    "Sampling(dynamic=...) is deprecated since 0.1: no method uses it; leave it out, clamp alone "
+    "bounds the estimate"
+)
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -33,17 +39,22 @@ class Sampling:
     them that is left.
 
     ``clamp`` keeps the clean estimate within so many standard deviations of the normalised field;
-    errors of the noise are amplified 151 times at the first level of 2000 (METHODS 2.6). With
-    ``dynamic``, a quantile such as 0.995, an estimate whose quantile of absolute values exceeds
-    ``clamp`` is cut there and shrunk to ``clamp`` as a whole (Saharia et al., NeurIPS 2022,
-    section 2.3), so that its shape survives.
+    errors of the noise are amplified 151 times at the first level of 2000 (METHODS 2.6).
+
+    ``dynamic`` is deprecated since 0.1: no method uses it; leave it out. With it, a quantile such
+    as 0.995, an estimate whose quantile of absolute values exceeds ``clamp`` is cut there and
+    shrunk to ``clamp`` as a whole (Saharia et al., NeurIPS 2022, section 2.3).
     """
 
     sampler: Literal["ddim", "ancestral"] = "ddim"
     steps: int | None = None
     eta: float = 0.0
     clamp: float | None = None
-    dynamic: float | None = None
+    dynamic: float | None = field(default=None, metadata={"deprecated": DYNAMIC})
+
+    def __post_init__(self) -> None:
+        if self.dynamic is not None:  # at the line that called __init__, which called this
+            warnings.warn(DYNAMIC, DeprecationWarning, stacklevel=3)
 
     def levels(self, schedule: NoiseSchedule, begin: int | None = None) -> list[tuple[int, int]]:
         """The pairs (from, to) of levels to visit, from ``begin`` or the noisiest level to -1.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 import pytest
 import torch
@@ -158,6 +159,16 @@ def test_the_clean_estimate_is_clamped_and_the_state_follows_it():
         assert float(done.clean[:, 0].mean()) > 0.9  # its mean lies outside
 
 
+def test_dynamic_bounds_are_deprecated():
+    with pytest.warns(DeprecationWarning, match="dynamic.*deprecated since 0.1") as caught:
+        Sampling(clamp=2.0, dynamic=0.9)
+    assert [found.filename for found in caught] == [__file__]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Sampling("ancestral", clamp=2.0)
+
+
+@pytest.mark.filterwarnings("ignore:Sampling:DeprecationWarning")
 def test_dynamic_bounds_shrink_a_large_estimate_as_a_whole():
     clean = torch.linspace(-8, 8, 1001).reshape(1, 1, 1, -1)
     bounded = Sampling(clamp=2.0, dynamic=0.9).bounded(clean)

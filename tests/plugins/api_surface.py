@@ -16,6 +16,7 @@ import json
 import pkgutil
 import sys
 from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,16 @@ def _entry(value: Any) -> dict[str, Any]:
             entry["holds"] = sorted(value)
     if said := getattr(value, "__deprecated__", None):
         entry["deprecated"] = {"text": said}
+    if marks := dict(_marked_fields(value)):
+        entry["deprecated_fields"] = marks
     return entry
+
+
+def _marked_fields(value: Any) -> Iterator[tuple[str, dict[str, str]]]:
+    """The fields of a dataclass that are marked by themselves, with what is said of their end."""
+    for field in dataclasses.fields(value) if dataclasses.is_dataclass(value) else ():
+        if said := field.metadata.get("deprecated"):
+            yield field.name, {"text": said}
 
 
 def _has_own_start(kind: type) -> bool:
@@ -155,7 +165,13 @@ def breaks(old: Surface, new: Surface, today: datetime.date) -> list[str]:
                 if why := _too_early(entry, new["version"], today):
                     found.append(f"{module}.{name} is gone: {why}")
             else:
-                found += [f"{module}.{name}: {what}" for what in _lost(entry, now)]
+                free = {
+                    field
+                    for field, mark in entry.get("deprecated_fields", {}).items()
+                    if not _too_early({"deprecated": mark}, new["version"], today)
+                }
+                lost = _lost(entry, now, free)
+                found += [f"{module}.{name}: {what}" for what in lost]
     return found
 
 
@@ -180,12 +196,13 @@ def _numbers(version: str) -> tuple[int, int]:
     return int(major), int(minor)
 
 
-def _lost(old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:
+def _lost(old: dict[str, Any], new: dict[str, Any], free: AbstractSet[str]) -> Iterator[str]:
+    """What plugins would miss of a name; the fields in ``free`` may go."""
     if old["kind"] != new["kind"]:
         yield f"it was a {old['kind']} and is a {new['kind']}"
         return
     if "called" in old:
-        yield from _no_longer_fits(old["called"], new.get("called", "()"))
+        yield from _no_longer_fits(old["called"], new.get("called", "()"), free)
     for member, called in old.get("members", {}).items():
         now = new.get("members", {}).get(member)
         if now is None:
@@ -199,11 +216,13 @@ def _lost(old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:
             yield f"{item!r} is gone"
 
 
-def _no_longer_fits(old: str, new: str) -> Iterator[str]:
-    """Calls that fit the old signature and not the new one."""
+def _no_longer_fits(old: str, new: str, free: AbstractSet[str] = frozenset()) -> Iterator[str]:
+    """Calls that fit the old signature and not the new one, where parameters in ``free`` may go."""
     before, after = _parameters(old), _parameters(new)
     for name, (place, default) in before.items():
         if name not in after:
+            if name in free:
+                continue
             yield f"the parameter {name} is gone"
             continue
         now_place, now_default = after[name]
@@ -249,11 +268,19 @@ def merged(old: Surface, new: Surface, today: datetime.date) -> Surface:
         for name, entry in names.items():
             if "deprecated" in entry:
                 before = old["modules"].get(module, {}).get(name, {}).get("deprecated", {})
-                entry["deprecated"] |= {
-                    "since": before.get("since", new["version"]),
-                    "date": before.get("date", today.isoformat()),
-                }
+                entry["deprecated"] |= _first(before, new["version"], today)
+            for field, mark in entry.get("deprecated_fields", {}).items():
+                earlier = old["modules"].get(module, {}).get(name, {}).get("deprecated_fields", {})
+                mark |= _first(earlier.get(field, {}), new["version"], today)
     return new
+
+
+def _first(before: dict[str, str], version: str, today: datetime.date) -> dict[str, str]:
+    """Version and day of a mark: those of the earlier one, else now."""
+    return {
+        "since": before.get("since", version),
+        "date": before.get("date", today.isoformat()),
+    }
 
 
 def main() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import datetime
 import sys
 import types
@@ -127,6 +128,47 @@ def test_a_mark_keeps_its_first_version_and_day() -> None:
     later = marked_now() | {"version": "0.8.0"}
     again = api_surface.merged(first, later, TODAY + datetime.timedelta(90))
     assert again["modules"]["regtool.api"]["a"]["deprecated"] == mark
+
+
+OLD_FIELD = "(a: int = 1, b: int | None = None)"
+
+
+@pytest.mark.parametrize(
+    ("since", "date", "new", "words"),
+    [
+        ("0.3.0", "2029-01-01", "(a: int = 1)", None),
+        ("0.4.0", "2029-01-01", "(a: int = 1)", "the parameter b is gone"),
+        ("0.3.0", "2030-05-01", "(a: int = 1)", "the parameter b is gone"),
+        ("0.3.0", "2029-01-01", "(b: int | None = None)", "the parameter a is gone"),
+    ],
+)
+def test_a_marked_field_goes_in_two_steps(
+    since: str, date: str, new: str, words: str | None
+) -> None:
+    mark = {"text": "leave it out", "since": since, "date": date}
+    old = {"kind": "class", "called": OLD_FIELD, "deprecated_fields": {"b": mark}}
+    now = {"kind": "class", "called": new}
+    found = api_surface.breaks(surface(a=old), surface("0.5.0", a=now), TODAY)
+    assert words is None or f"regtool.api.a: {words}" in found
+    assert bool(found) is bool(words)
+
+
+def test_a_mark_of_a_field_is_recorded_and_keeps_its_first_day() -> None:
+    @dataclasses.dataclass
+    class Marked:
+        a: int = 1
+        b: int | None = dataclasses.field(default=None, metadata={"deprecated": "leave it out"})
+
+    Marked.__module__ = "regtool.losses"
+
+    def now() -> api_surface.Surface:
+        return surface("0.6.0", a=api_surface._entry(Marked))
+
+    first = api_surface.merged(surface("0.5.0"), now(), TODAY)
+    mark = {"text": "leave it out", "since": "0.6.0", "date": "2030-06-01"}
+    assert first["modules"]["regtool.api"]["a"]["deprecated_fields"] == {"b": mark}
+    again = api_surface.merged(first, now() | {"version": "0.8.0"}, datetime.date(2031, 1, 1))
+    assert again["modules"]["regtool.api"]["a"]["deprecated_fields"] == {"b": mark}
 
 
 def test_the_mark_warns_at_the_plugin_s_line(monkeypatch: pytest.MonkeyPatch) -> None:
