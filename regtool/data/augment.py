@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor
 from torch.nn import functional
 
@@ -35,6 +35,13 @@ class Augment(BaseModel):
     flip: tuple[Axis, ...] = Field(
         default=(), description="axes that may be mirrored, each by itself"
     )
+
+    @field_validator("flip", mode="before")
+    @classmethod
+    def _split(cls, axes: object) -> object:
+        """``x,y`` as a command line has it."""
+        return [axis.strip() for axis in axes.split(",")] if isinstance(axes, str) else axes
+
     flip_probability: float = Field(default=0.5, ge=0, le=1)
     transpose: float = Field(
         default=0.0, ge=0, le=1, description="probability of swapping x and y (square images only)"

@@ -73,6 +73,8 @@ def _unknown(spec: str, reader: str) -> str:
             f"--data {spec}: the reader '{reader}' is installed but left out by "
             "REGTOOL_LOAD_PLUGINS; add it there"
         )
+    if not spec.strip():
+        return "--data: empty; give READER:PATH, a table pairs.csv, or phantom"
     known = ", ".join(f"{name}:…" for name in sorted({*READERS, *brought.names()}))
     place = (
         " (is that a folder? name its format, as in acdc:FOLDER)" if exists(expanded(spec)) else ""

@@ -49,3 +49,21 @@ def test_two_dimensional_files_of_a_table(
         f"regtool: error: --data t.csv: its images are 2-D ({tiny['fixed'].name}), but the preset "
         "'acdc-3d' of voxelmorph is 3-D; use --preset acdc-2d, or 3-D data"
     )
+
+
+def test_a_field_that_is_no_number_ends_in_words(regtool: Program) -> None:
+    """The gradient of grid_sample at such a field has ended the process (exit code 139)."""
+    ran = regtool("train", "-m", "voxelmorph", "--preset", "acdc-2d", "--data", SMALL, "--lr",
+                  "1e30", "--steps", "3", "--set", "cache=false", "-o", "run")  # fmt: skip
+    assert ran.code == 2, ran.err
+    assert ran.err.splitlines()[-1].endswith(
+        "the loss or the weights are no longer finite; train with a lower --lr (--overwrite "
+        "replaces the run in run)"
+    )
+
+
+def test_empty_data_are_told(regtool: Program) -> None:
+    line = refusal(regtool, "-m", "voxelmorph", "--data", "")
+    assert line == (
+        "regtool: error: --data: empty; give READER:PATH, a table pairs.csv, or phantom"
+    )

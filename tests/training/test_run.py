@@ -226,7 +226,7 @@ def test_label_loss(run: Run, rows: Read, bare_table: Path) -> None:
     assert "label" not in rows(run("plain", steps=2).folder)[0]
     with pytest.raises(UsageError, match="no labels"):
         run("none", data=[str(bare_table)], label_loss=1.0)
-    with pytest.raises(UsageError, match="negative"):
+    with pytest.raises(UsageError, match="a number from zero up"):
         run("negative", label_loss=-1.0)
 
 

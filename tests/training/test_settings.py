@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 import training_toy
 from hypothesis import given
 from hypothesis import strategies as st
 
+from regtool.engine.training import TrainResult, stage_plan
 from regtool.engine.training.settings import (
     RunSettings,
     apply_overrides,
@@ -16,6 +20,7 @@ from regtool.engine.training.settings import (
 )
 from regtool.engine.training.stop import parse_duration
 from regtool.errors import PluginError, UsageError
+from regtool.plugins.training import Optimiser, Stage
 
 PRESET = training_toy.PRESET
 
@@ -131,3 +136,53 @@ def test_unclear_durations_are_refused(text: str) -> None:
 @given(st.integers(1, 10**6))
 def test_whole_seconds(seconds: int) -> None:
     assert parse_duration(f"{seconds}s") == seconds
+
+
+@pytest.mark.parametrize(
+    ("values", "option"),
+    [({"lr": float("inf")}, "--lr"), ({"lr": float("nan")}, "--lr"), ({"lr": -1.0}, "--lr"),
+     ({"label_loss": float("nan")}, "--label-loss"), ({"label_loss": -1.0}, "--label-loss")],
+)  # fmt: skip
+def test_weights_of_losses_and_rates_are_numbers(
+    run: Callable[..., TrainResult], values: dict[str, float], option: str
+) -> None:
+    with pytest.raises(UsageError, match=f"^{option} .*must be a number"):
+        run(**values)
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("batch=0", "stage 'main': batch 0: must be at least 1"),
+        ("steps=-1", "stage 'main': steps -1: must be at least 1"),
+        ("lr=-1", "stage 'main': lr -1: must be a number above zero"),
+        ("lr=1e999", "stage 'main': lr inf: must be a number above zero"),
+        ("schedule=up", "schedule.kind 'up': choose one of constant, step, poly, cosine"),
+        ("name=../x", r"training.name: cannot name a folder \(got '../x'\)"),
+        ("augment.noose=1", "training.augment.noose: unknown; did you mean 'noise'?"),
+        ("augment.flip=a", "Input should be 'x', 'y' or 'z'"),
+        ("augment=1", "training.augment: is a group of settings"),
+        ("patch=8", r"training.patch: needs several values, such as 96,96,96 \(got 8\)"),
+    ],
+)
+def test_values_that_cannot_train_are_a_user_s(
+    run: Callable[..., TrainResult], tmp_path: Path, setting: str, words: str
+) -> None:
+    """Told before anything is prepared."""
+    with pytest.raises(UsageError, match=words):
+        run(preset="cosine", assignments=[setting])
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("ema", [-0.5, 1.0, 2.0])
+def test_an_average_that_is_none(ema: float) -> None:
+    with pytest.raises(UsageError, match=r"ema .*: must be none, or a number from 0 to below 1"):
+        stage_plan.check(Stage("main", build=None, step=None, optimisers=(Optimiser(1e-3),),
+                               steps=1, ema=ema), 1, None)  # type: ignore[arg-type]  # fmt: skip
+
+
+def test_words_that_look_like_numbers_and_lists_of_words() -> None:
+    preset = {"network": {"variant": "2"}, "training": {"augment": {}}}
+    made = apply_overrides(preset, ["network.variant=3", "augment.flip=x,y"])
+    assert made["network"]["variant"] == "3"
+    assert loop_settings(made, "main").augment.flip == ("x", "y")

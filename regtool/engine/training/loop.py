@@ -236,12 +236,15 @@ class StageLoop:
         return self.stepper.runtime.agree([float(not good)])[0] == 0
 
     def _diverged(self) -> DivergedError:
-        path = self._around.folder / CHECKPOINT
-        at = ""
-        if path.exists():
-            _, values = load_checkpoint(path)
-            at = f"; {path} keeps the last good state, step {values['step']}"
+        folder, path = self._around.folder, self._around.folder / CHECKPOINT
+        step = load_checkpoint(path)[1]["step"] if path.exists() else 0
+        again = f"train with a lower --lr (--overwrite replaces the run in {folder})"
+        if step:
+            again = (
+                f"{path} keeps the last good state, step {step}; start a new run in another folder "
+                f"with --init-weights {path} and a lower --lr"
+            )
         return DivergedError(
             f"stage {self.stage.name!r}, step {self.state.step}: the loss or the weights are no "
-            f"longer finite{at}; start a new run with --init-weights {path} and a lower --lr"
+            f"longer finite; {again}"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -128,7 +129,7 @@ def _existing(request: TrainRequest) -> RunSettings | None:
             raise UsageError(f"--resume: {folder} holds no run")
         return read_settings(folder / SETTINGS)
     if used and not request.overwrite:
-        if request.stage is not None and request.stage != _stage_there(folder):
+        if request.stage is not None and _may_follow(request.stage, folder):
             raise OutputError(
                 f"{folder}: not empty; if the stage {request.stage!r} shall follow there, run: "
                 f"{_next_line(request.stage, folder)} (or replace all with --overwrite, or name "
@@ -168,12 +169,14 @@ def _next_line(stage: str, folder: Path) -> str:
     return f"regtool train --resume --stage {stage} -o {shlex.quote(str(folder))}"
 
 
-def _stage_there(folder: Path) -> str | None:
-    """The stage that a folder's run was last asked for; None for all, or where there is none."""
+def _may_follow(stage: str, folder: Path) -> bool:
+    """Whether the run in a folder has a stage of that name and was last asked for another."""
     try:
-        return read_settings(folder / SETTINGS).stage
+        there = read_settings(folder / SETTINGS)
+        stages = recipe_stages(discovery.load(there.method), there.preset)
     except RegtoolError:
-        return None
+        return False
+    return stage != there.stage and stage in {known.name for known in stages}
 
 
 def _holds_run(folder: Path) -> bool:
@@ -220,10 +223,10 @@ def _settings(
     }  # fmt: skip
     settings = RunSettings(**values)
     for name, value in (("steps", settings.steps), ("batch", settings.batch), ("lr", settings.lr)):
-        if value is not None and not value > 0:
-            raise UsageError(f"--{name} {value}: must be more than zero")
-    if settings.label_loss < 0:
-        raise UsageError(f"--label-loss {settings.label_loss:g}: must not be negative")
+        if value is not None and not 0 < value < math.inf:
+            raise UsageError(f"--{name} {value}: must be a number above zero")
+    if not 0 <= settings.label_loss < math.inf:
+        raise UsageError(f"--label-loss {settings.label_loss:g}: must be a number from zero up")
     return settings
 
 

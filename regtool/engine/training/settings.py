@@ -5,16 +5,20 @@ from __future__ import annotations
 import ast
 import copy
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from regtool.data.augment import Augment
+from regtool.data.cases import is_file_name
 from regtool.engine.training.checkpoint import write_atomically
 from regtool.errors import InputError, PluginError, UsageError
 from regtool.plain import flat
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 NO_AUGMENT = Augment.model_validate({})
 
@@ -62,6 +66,13 @@ class LoopSettings(BaseModel):
     fields_options: dict[str, Any] = Field({}, description="options of the method of `fields`")
     name: str | None = Field(None, description="name of the exported weights")
 
+    @field_validator("name")
+    @classmethod
+    def _names_a_folder(cls, name: str | None) -> str | None:
+        if name is not None and not is_file_name(name):
+            raise ValueError("cannot name a folder")
+        return name
+
     @property
     def ways(self) -> Literal["both", "listed", "exchanged"]:
         """The directions in which pairs are trained."""
@@ -100,7 +111,25 @@ def loop_settings(preset: Mapping[str, Any], stage: str) -> LoopSettings:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"training.{where}: {first['msg']} (got {first['input']!r})") from error
+        raise UsageError(f"training.{where}: {_in_words(first)}") from error
+
+
+def _in_words(error: ErrorDetails) -> str:
+    """What is wrong with one of the engine's settings."""
+    kind, given = error["type"], f"(got {error['input']!r:.60})"
+    if kind == "extra_forbidden":
+        return _unknown(str(error["loc"][-1]), Augment.model_fields)
+    if kind == "tuple_type":
+        return f"needs several values, such as 96,96,96 {given}"
+    if kind in ("model_type", "dict_type"):
+        return f"is a group of settings: KEY=VALUE of one of them is needed {given}"
+    return f"{error['msg'].removeprefix('Value error, ')} {given}"
+
+
+def _unknown(name: str, names: Iterable[str]) -> str:
+    known = sorted(names)
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"unknown; did you mean {near[0]!r}?" if near else f"unknown; known: {', '.join(known)}"
 
 
 class RunSettings(BaseModel):
@@ -188,7 +217,7 @@ def apply_overrides(preset: Mapping[str, Any], assignments: list[str]) -> dict[s
         path = key.split(".")
         if len(path) == 1 or path[0] not in result:
             path = ["training", *path]
-        _assign(result, path, _literal(text), key)
+        _assign(result, path, text, key)
     return result
 
 
@@ -202,7 +231,8 @@ def _literal(text: str) -> Any:
         return text
 
 
-def _assign(tree: dict[str, Any], path: list[str], value: Any, key: str) -> None:
+def _assign(tree: dict[str, Any], path: list[str], text: str, key: str) -> None:
+    value = _literal(text)
     place = 3 if path[:2] == ["training", "stages"] else 1
     # What stands there is checked by LoopSettings.
     engine = path[0] == "training" and len(path) > place and path[place] in ENGINE_KEYS
@@ -217,10 +247,10 @@ def _assign(tree: dict[str, Any], path: list[str], value: Any, key: str) -> None
     if not isinstance(node, dict):
         raise UsageError(f"--set {key}: {'.'.join(path[:-1])} is a single value")
     if last not in node and not engine:
-        known = sorted({*node, *(ENGINE_KEYS if path[0] == "training" else ())})
-        near = difflib.get_close_matches(last, known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
-        raise UsageError(f"--set {key}: unknown; {hint}")
+        known = {*node, *(ENGINE_KEYS if path[0] == "training" else ())}
+        raise UsageError(f"--set {key}: {_unknown(last, known)}")
+    if not engine and isinstance(node[last], str) and type(value) in (int, float):
+        value = text  # the variant 2 is a word that looks like a number
     node[last] = plain(value) if engine else _like(node[last], value, key)
 
 

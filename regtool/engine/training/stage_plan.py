@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import math
+import typing
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from regtool.engine.training.settings import RunSettings
 from regtool.errors import PluginError, UsageError
 from regtool.plugins import discovery
 from regtool.plugins.description import Method
-from regtool.plugins.training import Stage
+from regtool.plugins.training import Schedule, Stage
+
+SCHEDULES = typing.get_args(typing.get_type_hints(Schedule)["kind"])
+"""What a learning rate can do."""
 
 
 def recipe_stages(method: Method, preset: Mapping[str, Any]) -> tuple[Stage, ...]:
@@ -98,7 +103,21 @@ def check(stage: Stage, processes: int, fields: str | None) -> None:
             f"stage {stage.name!r} needs fields: --set fields=METHOD, METHOD@WEIGHTS or the folder "
             "of a cohort's records"
         )
-    if stage.steps < 1 or stage.batch < 1:
-        raise PluginError(f"stage {stage.name!r}: steps and batch must be at least 1")
+    for problem in _problems(stage):
+        raise UsageError(f"stage {stage.name!r}: {problem}")
     if stage.batch % processes:
         raise UsageError(f"--batch {stage.batch}: not divisible among {processes} processes")
+
+
+def _problems(stage: Stage) -> Iterator[str]:
+    """What of a stage's numbers, which ``--set`` may have changed, cannot be trained with."""
+    for name, value in (("steps", stage.steps), ("batch", stage.batch)):
+        if value < 1:
+            yield f"{name} {value}: must be at least 1"
+    if stage.ema is not None and not 0 <= stage.ema < 1:
+        yield f"ema {stage.ema:g}: must be none, or a number from 0 to below 1"
+    for optimiser in stage.optimisers:
+        if not 0 < optimiser.lr < math.inf:
+            yield f"lr {optimiser.lr:g}: must be a number above zero"
+        if optimiser.schedule.kind not in SCHEDULES:
+            yield f"schedule.kind {optimiser.schedule.kind!r}: choose one of {', '.join(SCHEDULES)}"

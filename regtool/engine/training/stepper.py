@@ -103,6 +103,7 @@ class Stepper:
         """One optimiser's losses; the norm of its gradient goes into ``norms``."""
         context.optimiser = turn.spec.name
         several = len(self.turns) > 1
+        prefix = f"{turn.spec.name}." if several else ""
         with turn.active() if several else nullcontext():
             with self.runtime.accelerator.autocast():
                 output = self.stage.step(self.module, pair, context)
@@ -116,9 +117,13 @@ class Stepper:
                     "depend on any parameter of that optimiser"
                 )
             turn.torch.zero_grad(set_to_none=True)
+            alone = self.runtime.world == 1 and total.device.type == "cpu"
+            if alone and not torch.isfinite(total):
+                # The loop ends here. On the CPU the gradient of torch's grid_sample at positions
+                # that are no numbers reads beyond its memory, and the process would die.
+                return {f"{prefix}loss": total.detach()}
             self.runtime.accelerator.backward(total)
         average = self.runtime.average_gradients if self.runtime.world > 1 else None
-        prefix = f"{turn.spec.name}." if several else ""
         norms[f"{prefix}gradient_norm"] = turn.step(context.step, self._scaler, average)
         return {f"{prefix}loss": total.detach()} | {
             f"{prefix}{name}": term.detach() for name, term in terms.items() if len(terms) > 1
