@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from regtool.engine.training import TrainResult
 from regtool.engine.training.checkpoint import load_checkpoint
-from regtool.errors import UsageError
+from regtool.errors import UsageError, WeightsError
 
 Run = Callable[..., TrainResult]
 
@@ -82,6 +82,16 @@ def test_weights_that_a_stage_began_with_may_be_repeated(run: Run) -> None:
     assert (cut.ending, cut.stage) == ("time", "main")
     rest = run(preset="two", stage="main", resume=True, init_weights=source, steps=6)
     assert rest.step == 6
+
+
+def test_weights_that_cannot_be_had_leave_nothing_in_the_way(run: Run, tmp_path: Path) -> None:
+    source = run("source", **STILL)
+    run("wide", assignments=["network.width=5"], **STILL)
+    for wrong in ("nosuch", str(tmp_path / "wide")):
+        with pytest.raises(WeightsError):
+            run(init_weights=wrong, **STILL)
+        assert not (tmp_path / "run").exists()
+    assert run(init_weights=str(source.folder), **STILL).step == 1
 
 
 def test_a_run_without_a_checkpoint_takes_other_weights(run: Run) -> None:

@@ -337,8 +337,10 @@ def test_resume_without_a_run(run: Run, tmp_path: Path) -> None:
         run(resume=True)
     (tmp_path / "run").mkdir(exist_ok=True)
     (tmp_path / "run/notes.txt").write_text("mine")
-    with pytest.raises(InputError, match="no run to resume"):
+    with pytest.raises(UsageError, match="holds no run"):
         run(resume=True)
+    with pytest.raises(UsageError, match="give only one"):
+        run(resume=True, overwrite=True)
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,9 @@ def _existing(request: TrainRequest) -> RunSettings | None:
     folder = request.output
     used = folder.is_dir() and any(not _is_trace(p.name) for p in folder.iterdir())
     if request.resume:
-        if not used:
+        if request.overwrite:
+            raise UsageError("--resume goes on with a run, --overwrite replaces it: give only one")
+        if not used or not _holds_run(folder):
             raise UsageError(f"--resume: {folder} holds no run")
         return read_settings(folder / SETTINGS)
     if used and not request.overwrite:

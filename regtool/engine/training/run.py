@@ -88,15 +88,19 @@ def _train(
     if begins:
         write_settings(request.output / SETTINGS, plan.settings)
     run = Run(request.output, plan, runtime, stopper, progress)
+    rehearses = plan.replacing or (not plan.resuming and plan.settings.init_weights is not None)
+    first = not plan.stages[0].needs  # else it is built from what is prepared
     try:
+        if rehearses and first:
+            run.rehearse()
         train_store, val_store = run.prepare(splits)
+        if rehearses and not first:
+            run.rehearse()
     except RegtoolError as error:
         if begins and not isinstance(error, Interrupted):
             # Nothing has begun: the corrected command shall not find a run in its way.
             (request.output / SETTINGS).unlink(missing_ok=True)
         raise
-    if plan.replacing:
-        run.rehearse()
     if runtime.main:
         _make_folder(request.output, plan)
     runtime.accelerator.wait_for_everyone()

@@ -79,7 +79,8 @@ class Run:
 
     def rehearse(self) -> None:
         """Build the first stage from its initial weights, so that one that cannot start is known
-        before anything gives way to it. Raises WeightsError."""
+        before anything gives way to it, or is in the way of the corrected command. Raises
+        WeightsError."""
         stage = self.plan.stages[0]
         self._initialise(stage, self._build(stage, {}))
 
