@@ -9,7 +9,7 @@ from typing import cast
 from regtool.data.cases import PairCase
 from regtool.data.pairs_table import read_pairs
 from regtool.errors import InputError, UsageError
-from regtool.paths import exists, expanded
+from regtool.paths import exists, expanded, is_dir
 from regtool.plugins import readers as brought
 
 READERS = {
@@ -76,7 +76,9 @@ def _unknown(spec: str, reader: str) -> str:
     if not spec.strip():
         return "--data: empty; give READER:PATH, a table pairs.csv, or phantom"
     known = ", ".join(f"{name}:…" for name in sorted({*READERS, *brought.names()}))
-    place = (
-        " (is that a folder? name its format, as in acdc:FOLDER)" if exists(expanded(spec)) else ""
-    )
+    place = ""
+    if is_dir(expanded(spec)):
+        place = " (for a folder name its format, as in acdc:FOLDER)"
+    elif exists(expanded(spec)):
+        place = " (for image files write a table with the columns fixed,moving)"
     return f"--data {spec}: expected {known} or a table ending in .csv{place}"

@@ -67,3 +67,10 @@ def test_empty_data_are_told(regtool: Program) -> None:
     assert line == (
         "regtool: error: --data: empty; give READER:PATH, a table pairs.csv, or phantom"
     )
+
+
+def test_a_folder_or_an_image_is_no_data(regtool: Program, tiny: dict[str, Path]) -> None:
+    line = refusal(regtool, "-m", "voxelmorph", "--data", tiny["fixed"])
+    assert line.endswith(" (for image files write a table with the columns fixed,moving)")
+    line = refusal(regtool, "-m", "voxelmorph", "--data", tiny["fixed"].parent)
+    assert line.endswith(" (for a folder name its format, as in acdc:FOLDER)")

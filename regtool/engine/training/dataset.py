@@ -67,8 +67,8 @@ def open_splits(
         if val is not None:
             given, own = f"--val {val}", "its pairs"
         raise UsageError(
-            f"{given}: {len(shared)} of {own} are also trained on, first "
-            f"{min(c.fixed.image for c in shared)}; split by subject"
+            f"{given}: {len(shared)} of {own} {'is' if len(shared) == 1 else 'are'} also trained "
+            f"on, first {min(c.fixed.image for c in shared)}; split by subject"
         )
     return train, chosen
 
