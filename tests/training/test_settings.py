@@ -17,9 +17,10 @@ from regtool.engine.training.settings import (
     differences,
     loop_settings,
     plain,
+    read_settings,
 )
 from regtool.engine.training.stop import parse_duration
-from regtool.errors import PluginError, UsageError
+from regtool.errors import InputError, PluginError, UsageError
 from regtool.plugins.training import Optimiser, Stage
 
 PRESET = training_toy.PRESET
@@ -186,3 +187,13 @@ def test_words_that_look_like_numbers_and_lists_of_words() -> None:
     made = apply_overrides(preset, ["network.variant=3", "augment.flip=x,y"])
     assert made["network"]["variant"] == "3"
     assert loop_settings(made, "main").augment.flip == ("x", "y")
+
+
+@pytest.mark.parametrize(
+    ("text", "why"), [("x", "Invalid JSON: "), ('{"method": 3}', "method: Input should be a valid")]
+)
+def test_settings_that_are_none_say_why(tmp_path: Path, text: str, why: str) -> None:
+    path = tmp_path / "settings.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match=rf"this version can resume \({why}"):
+        read_settings(path)

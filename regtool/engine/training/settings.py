@@ -175,9 +175,12 @@ def read_settings(path: Path) -> RunSettings:
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file, so there is no run to resume here") from error
     except (ValidationError, OSError, UnicodeDecodeError) as error:
-        first = str(error).splitlines()[0]
+        why = str(error)
+        if isinstance(error, ValidationError):
+            first = error.errors()[0]
+            why = ": ".join([*(str(part) for part in first["loc"]), first["msg"]])
         raise InputError(
-            f"{path}: not the settings of a run this version can resume ({first})"
+            f"{path}: not the settings of a run this version can resume ({why})"
         ) from error
 
 
