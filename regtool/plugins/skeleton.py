@@ -6,6 +6,7 @@ import keyword
 import re
 import tempfile
 from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 
 from regtool.errors import OutputError, UsageError
@@ -21,7 +22,7 @@ def create(name: str, parent: Path) -> Path:
     """Write ``parent/regtool-NAME``, a working plugin for the method ``name``; return its path.
 
     The folder appears complete or not at all. Raises UsageError for a name that cannot be a
-    method's or is that of an installed one, OutputError when the folder exists or cannot be
+    method's or is that of an installed method or package, OutputError when the folder exists or cannot be
     written.
     """
     values = _names(name)
@@ -31,6 +32,11 @@ def create(name: str, parent: Path) -> Path:
                 f"the name '{name}' is taken by an installed method, of {entry.owner}; choose "
                 f"another, such as 'my-{name}'"
             )
+    if find_spec(values["PACKAGE"]) is not None:
+        raise UsageError(
+            f"the name '{name}' is taken: its package {values['PACKAGE']} is installed already; "
+            f"choose another, such as 'my-{name}'"
+        )
     folder = expanded(parent) / values["DISTRIBUTION"]
     if folder.exists():
         raise OutputError(f"{folder}: it exists already; choose another name or another --output")

@@ -211,3 +211,11 @@ def test_the_name_of_an_installed_method_is_refused(
     assert "the name 'sound' is taken by an installed method, of" in line
     assert line.endswith("; choose another, such as 'my-sound'")
     assert ran.stdout == "" and not target.exists()
+
+
+def test_the_name_of_an_installed_package_is_refused(tmp_path: Path, program: Runner) -> None:
+    """``rigid`` and ``affine`` are of one package."""
+    ran = program("plugins", "new", "linear", "-o", str(tmp_path))
+    assert ran.returncode == 2
+    assert "its package regtool_linear is installed already" in ran.stderr
+    assert list(tmp_path.iterdir()) == []
