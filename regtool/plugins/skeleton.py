@@ -22,8 +22,8 @@ def create(name: str, parent: Path) -> Path:
     """Write ``parent/regtool-NAME``, a working plugin for the method ``name``; return its path.
 
     The folder appears complete or not at all. Raises UsageError for a name that cannot be a
-    method's or is that of an installed method or package, OutputError when the folder exists or cannot be
-    written.
+    method's or is that of an installed method or package, OutputError when the folder exists or
+    cannot be written.
     """
     values = _names(name)
     for entry in discovery.installed():  # those that REGTOOL_LOAD_PLUGINS leaves out, too
