@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 
 import regtool
 from regtool.engine.training.settings import (
@@ -22,11 +23,12 @@ from regtool.engine.training.settings import (
 )
 from regtool.engine.training.stage_plan import check, choose, planned, recipe_stages
 from regtool.engine.training.state import CHECKPOINT, read_checkpoint
-from regtool.errors import OutputError, RegtoolError, UsageError
+from regtool.errors import OutputError, PluginError, RegtoolError, UsageError
 from regtool.paths import resolved
 from regtool.plugins import discovery
 from regtool.plugins.description import Method
 from regtool.plugins.training import Schedule, Stage
+from regtool.prepare.preparation import Preparation
 
 SETTINGS = "settings.json"
 _OF_STAGE = ("stage", "steps", "lr", "batch", "init_weights")
@@ -96,6 +98,7 @@ def make_plan(request: TrainRequest, processes: int = 1) -> Plan:
     settings = _settings(request, before, method, processes)
     if before is not None:
         _compare(folder, before, settings, method)
+    _check_preset(method, settings)
     stages = planned(method, settings)
     chosen = choose(stages, settings.stage, method)
     for stage in chosen:
@@ -146,6 +149,24 @@ def _existing(request: TrainRequest) -> RunSettings | None:
             f"{folder}: holds no run that --overwrite could replace; name another folder with -o"
         )
     return None
+
+
+def _check_preset(method: Method, settings: RunSettings) -> None:
+    """Raise PluginError for a preset that lacks what training reads of it, UsageError where
+    ``--set`` made its preparation wrong."""
+    label = f"preset {settings.preset_name!r} of method {method.name!r}"
+    if settings.preset.get("ndim") not in (2, 3):
+        raise PluginError(f"{label}: its ndim must be 2 or 3")
+    preparation = settings.preset.get("preparation")
+    try:
+        Preparation.model_validate(preparation)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(["preparation", *(str(part) for part in first["loc"])])
+        own = method.presets.get(settings.preset_name, {}).get("preparation")
+        kind = PluginError if plain(own) == preparation else UsageError
+        words = first["msg"].removeprefix("Value error, ")
+        raise kind(f"{label}: {where}: {words} (got {first['input']!r:.60})") from error
 
 
 def _refuse_unused_weights(

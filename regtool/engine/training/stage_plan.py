@@ -8,6 +8,7 @@ import typing
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from regtool.engine.training.method_code import charged, checked_stages
 from regtool.engine.training.settings import RunSettings
 from regtool.errors import PluginError, UsageError
 from regtool.plugins import discovery
@@ -23,7 +24,9 @@ def recipe_stages(method: Method, preset: Mapping[str, Any]) -> tuple[Stage, ...
     if method.recipe is None:
         raise UsageError(f"method {method.name!r} has nothing to train")
     recipe = discovery.resolve_import(method.recipe, f"recipe of method '{method.name}'")
-    stages = tuple(recipe(preset))
+    with charged(f"recipe of method '{method.name}'"):
+        answer = recipe(preset)
+    stages = checked_stages(answer, method.name)
     names = [stage.name for stage in stages]
     if not stages or len(set(names)) != len(names):
         raise PluginError(f"recipe of method '{method.name}': stages need distinct names")

@@ -17,6 +17,7 @@ from regtool.engine.training.frozen import fingerprints
 from regtool.engine.training.initial_weights import load_initial
 from regtool.engine.training.logs import Logs, Progress
 from regtool.engine.training.loop import Ending, StageLoop, Surroundings
+from regtool.engine.training.method_code import charged
 from regtool.engine.training.outcome import Outcome, registrar_of, stage_file
 from regtool.engine.training.plan import Plan
 from regtool.engine.training.rundata import prepared_stores
@@ -215,7 +216,8 @@ class Run:
 
     def _build(self, stage: Stage, upstream: Mapping[str, nn.Module]) -> nn.Module:
         seed_globally(derive(self.plan.settings.seed, stage.name, "init"))
-        return stage.build(self.config, upstream)
+        with charged(f"method '{self.plan.method.name}', build of stage {stage.name!r}"):
+            return stage.build(self.config, upstream)
 
     def _initialise(self, stage: Stage, module: nn.Module) -> None:
         """``--init-weights``, for the first stage that is to be trained."""

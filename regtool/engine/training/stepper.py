@@ -13,6 +13,7 @@ from regtool.data.augment import Augment, augment
 from regtool.data.patches import random_patch
 from regtool.engine.training.checkpoint import optimiser_tensors, restore_optimiser
 from regtool.engine.training.ema import Ema
+from regtool.engine.training.method_code import charged, check_output
 from regtool.engine.training.optimisers import Turn, freeze, make_turns, train_mode
 from regtool.engine.training.runtime import Runtime
 from regtool.engine.training.seeds import derive, seed_globally
@@ -106,7 +107,7 @@ class Stepper:
         prefix = f"{turn.spec.name}." if several else ""
         with turn.active() if several else nullcontext():
             with self.runtime.accelerator.autocast():
-                output = self.stage.step(self.module, pair, context)
+                output = self._called(pair, context)
             terms = self._all_terms(output, pair)
             if not terms:
                 return {}  # a method may leave an optimiser out of a step
@@ -129,6 +130,14 @@ class Stepper:
             f"{prefix}{name}": term.detach() for name, term in terms.items() if len(terms) > 1
         }
 
+    def _called(self, pair: Pair, context: Context) -> StepOutput:
+        """What the method's step returns. Raises PluginError."""
+        label = f"step of stage {self.stage.name!r}"
+        with charged(label):
+            output = self.stage.step(self.module, pair, context)
+        check_output(output, label)
+        return output
+
     def _all_terms(self, output: StepOutput, pair: Pair) -> dict[str, Tensor]:
         terms = dict(output.terms)
         fixed, moving = pair.fixed.labels, pair.moving.labels
@@ -142,7 +151,7 @@ class Stepper:
         """The first optimiser's loss on a pair, without a step; for validation."""
         context.optimiser = self.turns[0].spec.name
         with torch.no_grad(), self.runtime.accelerator.autocast():
-            terms = self.stage.step(self.module, pair, context).terms
+            terms = self._called(pair, context).terms
         return float(torch.stack([term.float() for term in terms.values()]).sum())
 
     def averaged(self) -> AbstractContextManager[None]:

@@ -9,10 +9,12 @@ import torch
 from torch import nn
 
 from regtool.engine.training import validate as validation
+from regtool.engine.training.method_code import charged
 from regtool.engine.training.seeds import derive, seed_globally
 from regtool.engine.training.stepper import Stepper
 from regtool.engine.training.stop import Stopper
 from regtool.engine.training.store import PairStore
+from regtool.errors import PluginError
 from regtool.plugins.exchange import Context, Pair, Prediction
 from regtool.prepare.preparation import Preparation
 
@@ -94,6 +96,14 @@ class Validator:
 
     def _register(self, pair: Pair, context: Context) -> Prediction:
         registrar = self._registrar(self._stepper.module)
-        with self._stepper.runtime.accelerator.autocast():
-            answer: Prediction = registrar(pair, self._options, context)
+        label = f"model of stage {self._stepper.stage.name!r}"
+        with charged(label), self._stepper.runtime.accelerator.autocast():
+            answer: object = registrar(pair, self._options, context)
+        if not isinstance(answer, Prediction):
+            raise PluginError(f"{label} returned {type(answer).__name__}, not a Prediction")
+        field = answer.velocity if answer.displacement is None else answer.displacement
+        shape = pair.fixed.image.shape
+        wanted = (shape[0], len(shape) - 2, *shape[2:])
+        if field is not None and tuple(field.shape) != wanted:
+            raise PluginError(f"{label} returned a field {tuple(field.shape)}, due is {wanted}")
         return answer
