@@ -74,3 +74,13 @@ def test_a_folder_or_an_image_is_no_data(regtool: Program, tiny: dict[str, Path]
     assert line.endswith(" (for image files write a table with the columns fixed,moving)")
     line = refusal(regtool, "-m", "voxelmorph", "--data", tiny["fixed"].parent)
     assert line.endswith(" (for a folder name its format, as in acdc:FOLDER)")
+
+
+def test_weights_of_the_registration_do_not_start_the_slices(regtool: Program) -> None:
+    data = "phantom:heart3d?n=2&size=16"
+    line = refusal(regtool, "-m", "voxelmorph", "--preset", "acdc-3d", "--data", data,
+                   "--init-weights", "voxelmorph-acdc-3d", code=4)  # fmt: skip
+    assert line == (
+        "regtool: error: --init-weights voxelmorph-acdc-3d: they do not fit the stage 'slices', "
+        "which comes first; --set slices_first=none trains 'registration' alone, from them"
+    )

@@ -63,7 +63,9 @@ def _which(option: str, method: Method, settings: RunSettings, stages: Sequence[
 
 def in_words(stages: Sequence[Stage], preset: Mapping[str, Any]) -> str:
     """How many steps each stage has, and what changes them."""
-    text = "stages: " + ", ".join(f"{stage.name} {stage.steps} steps" for stage in stages)
+    text = "stages: " + ", ".join(
+        f"{stage.name} {stage.steps} step{'' if stage.steps == 1 else 's'}" for stage in stages
+    )
     if len(stages) > 1 and preset.get("training", {}).get("slices_first") is not None:
         text += " (--set slices_first.steps=N and steps=N change them)"
     return text

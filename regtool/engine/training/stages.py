@@ -29,7 +29,7 @@ from regtool.engine.training.stepper import Stepper
 from regtool.engine.training.stop import Stopper
 from regtool.engine.training.store import PairStore
 from regtool.engine.training.validator import Validator
-from regtool.errors import Interrupted, OutputError, UsageError
+from regtool.errors import Interrupted, OutputError, UsageError, WeightsError
 from regtool.plugins import discovery
 from regtool.plugins.training import Stage
 from regtool.prepare.preparation import Preparation
@@ -224,7 +224,17 @@ class Run:
         wanted, plan = self.plan.settings.init_weights, self.plan
         if wanted is not None and stage is plan.chosen[0]:
             ndim = int(plan.preset["ndim"])
-            load_initial(wanted, module, registrar_of(module), plan.method, ndim)
+            try:
+                load_initial(wanted, module, registrar_of(module), plan.method, ndim)
+            except WeightsError as error:
+                slices = plan.preset.get("training", {}).get("slices_first") is not None
+                if not slices or stage is plan.stages[-1] or "does not fit" not in str(error):
+                    raise
+                raise WeightsError(
+                    f"--init-weights {wanted}: they do not fit the stage {stage.name!r}, which "
+                    f"comes first; --set slices_first=none trains {plan.stages[-1].name!r} alone, "
+                    "from them"
+                ) from error
 
     def _finished_module(self, stage: Stage, upstream: Mapping[str, nn.Module]) -> nn.Module:
         path = stage_file(self.folder, stage)
