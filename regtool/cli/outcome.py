@@ -30,7 +30,15 @@ def tell(result: Registration, as_json: bool, page: Path | None, pictures: Path 
     local = record["similarity"]["local_ncc"]
     common.log.info("local NCC %.3f before, %.3f after", local["before"], local["after"])
     apart = record["request"]["initial"] is None and record["initial"] in ("none", "com")
-    if local["before"] < LOW and apart and record["method"]["name"] not in ("rigid", "affine"):
+    from regtool.engine.companions import NOTHING
+
+    flat = any(NOTHING in sentence for sentence in record["warnings"])
+    if (
+        local["before"] < LOW
+        and apart
+        and not flat
+        and record["method"]["name"] not in ("rigid", "affine")
+    ):
         common.log.info("the images hardly lie on each other before: try --initial affine")
     if "dice" in record:
         means = [record["dice"][when]["mean"] for when in ("before", "after")]

@@ -1,4 +1,4 @@
-"""Sentences about label maps and landmarks that can hardly belong to their images."""
+"""Sentences about images without content, and companions that can hardly belong to them."""
 
 from __future__ import annotations
 
@@ -16,18 +16,27 @@ DOUBT = "are these the labels of these images?"
 FALL = 1e-3
 """A fall of the mean Dice that is worth a word."""
 
+NOTHING = "there is nothing to register"
+
 MANY = 256
 """More labels than any atlas in use has; an intensity image has more values."""
 
 
 def companion_warnings(request: Request, inputs: Inputs) -> list[str]:
-    """What a user should know of the labels and landmarks of a request, a sentence each."""
-    return [*_label_warnings(inputs), *_landmark_warnings(request, inputs)]
+    """What a user should know of images, masks, labels and landmarks, a sentence each."""
+    return [
+        *_image_warnings(inputs),
+        *_mask_warnings(inputs),
+        *_label_warnings(inputs),
+        *_landmark_warnings(request, inputs),
+    ]
 
 
-def off_grid(name: str, side: str) -> str:
-    """The sentence about a label map on another grid than its image."""
-    return f"{name}: not on the grid of the {side} image; placed by its own header, nearest label"
+def off_grid(name: str, side: str, nearest: str = "label") -> str:
+    """The sentence about a label map (or mask) on another grid than its image."""
+    return (
+        f"{name}: not on the grid of the {side} image; placed by its own header, nearest {nearest}"
+    )
 
 
 def overlap_warning(inputs: Inputs, dice: dict[str, Any] | None) -> str | None:
@@ -60,6 +69,25 @@ def outside(points: Points, grid: Grid, what: str) -> str | None:
         return None
     verb = "lies" if count == 1 else "lie"
     return f"{count} of {len(points)} landmarks {verb} outside {what} (LPS mm are expected; RAS?)"
+
+
+def _image_warnings(inputs: Inputs) -> list[str]:
+    images = (inputs.fixed, inputs.moving)
+    flat = [image for image in images if image.array.min() == image.array.max()]
+    return [f"{v.name}: is {v.array.flat[0]:g} everywhere; {NOTHING}" for v in flat]
+
+
+def _mask_warnings(inputs: Inputs) -> list[str]:
+    sides = (
+        ("fixed", inputs.fixed_mask, inputs.fixed),
+        ("moving", inputs.moving_mask, inputs.moving),
+        ("fixed", inputs.roi, inputs.fixed),
+    )
+    return [
+        off_grid(mask.name, side, "voxel")
+        for side, mask, image in sides
+        if mask is not None and not mask.grid.same_as(image.grid)
+    ]
 
 
 def _label_warnings(inputs: Inputs) -> list[str]:

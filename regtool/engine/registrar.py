@@ -14,6 +14,7 @@ from regtool.engine.device import choose_device, choose_precision, computing
 from regtool.errors import Interrupted, PluginError
 from regtool.nn.convolution import hasten_convolutions
 from regtool.plugins import discovery
+from regtool.plugins.charge import charged
 from regtool.plugins.description import Method
 from regtool.plugins.exchange import Context, Extra, Pair, Prediction
 from regtool.plugins.options import parse_options, split_setting
@@ -99,7 +100,8 @@ class Registrar:
             context.show = watch.show or context.show
             context.stop_requested = watch.stop or context.stop_requested
             context.preview = watch.preview or context.preview
-        answer = self.module(pair, self.options, context)
+        with charged(f"method '{self.method.name}'"):
+            answer = self.module(pair, self.options, context)
         return _checked(answer, pair, self.method.name)
 
     def _run_tiles(self, pair: Pair, tile: tuple[int, ...], overlap: float) -> Prediction:

@@ -54,6 +54,22 @@ def shift(pair, amount=1.5):
     return Prediction(affine=matrix)
 
 
+def broken(pair):
+    return {}["kernel"]
+
+
+def test_a_mistake_in_a_method_is_told_with_its_line():
+    image = volume(20, 30)
+    prepared = prepare_pair(image, image, WHOLE)
+    line = broken.__code__.co_firstlineno + 1
+    told = (
+        f"method 'rigid': KeyError: 'kernel' (test_registrar.py, line {line}; --debug shows more)"
+    )
+    with pytest.raises(PluginError) as raised:
+        registrar(broken, WHOLE).predict(prepared)
+    assert str(raised.value) == told and raised.value.exit_code == 5
+
+
 def test_an_affine_alone_is_an_answer():
     image = volume(20, 30)
     prepared = prepare_pair(image, image, WHOLE)

@@ -8,10 +8,11 @@ import typing
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from regtool.engine.training.method_code import charged, checked_stages
+from regtool.engine.training.method_code import checked_stages
 from regtool.engine.training.settings import RunSettings
 from regtool.errors import PluginError, UsageError
 from regtool.plugins import discovery
+from regtool.plugins.charge import charged
 from regtool.plugins.description import Method
 from regtool.plugins.training import Schedule, Stage
 

@@ -17,7 +17,6 @@ from regtool.engine.training.frozen import fingerprints
 from regtool.engine.training.initial_weights import load_initial
 from regtool.engine.training.logs import Logs, Progress
 from regtool.engine.training.loop import Ending, StageLoop, Surroundings
-from regtool.engine.training.method_code import charged
 from regtool.engine.training.outcome import Outcome, registrar_of, stage_file
 from regtool.engine.training.plan import Plan
 from regtool.engine.training.rundata import prepared_stores
@@ -31,6 +30,7 @@ from regtool.engine.training.store import PairStore
 from regtool.engine.training.validator import Validator
 from regtool.errors import Interrupted, OutputError, UsageError, WeightsError
 from regtool.plugins import discovery
+from regtool.plugins.charge import charged
 from regtool.plugins.training import Stage
 from regtool.prepare.preparation import Preparation
 

@@ -13,7 +13,7 @@ from regtool.data.augment import Augment, augment
 from regtool.data.patches import random_patch
 from regtool.engine.training.checkpoint import optimiser_tensors, restore_optimiser
 from regtool.engine.training.ema import Ema
-from regtool.engine.training.method_code import charged, check_output
+from regtool.engine.training.method_code import check_output
 from regtool.engine.training.optimisers import Turn, freeze, make_turns, train_mode
 from regtool.engine.training.runtime import Runtime
 from regtool.engine.training.seeds import derive, seed_globally
@@ -23,6 +23,7 @@ from regtool.engine.training.validate import displacement_of
 from regtool.errors import PluginError
 from regtool.losses.dice import soft_dice
 from regtool.nn.precision import protect_convolutions
+from regtool.plugins.charge import charged
 from regtool.plugins.exchange import Context, Pair
 from regtool.plugins.training import Stage, StepOutput
 

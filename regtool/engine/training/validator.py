@@ -9,12 +9,12 @@ import torch
 from torch import nn
 
 from regtool.engine.training import validate as validation
-from regtool.engine.training.method_code import charged
 from regtool.engine.training.seeds import derive, seed_globally
 from regtool.engine.training.stepper import Stepper
 from regtool.engine.training.stop import Stopper
 from regtool.engine.training.store import PairStore
 from regtool.errors import PluginError
+from regtool.plugins.charge import charged
 from regtool.plugins.exchange import Context, Pair, Prediction
 from regtool.prepare.preparation import Preparation
 
