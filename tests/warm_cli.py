@@ -6,6 +6,7 @@ spares the seconds of importing. Run as a script, this file is the process that 
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -15,6 +16,10 @@ from pathlib import Path
 from typing import Any
 
 HOME_VARIABLES = {"OMP_NUM_THREADS": "1", "REGTOOL_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+TRAINING = (
+    "regtool.engine.training.run", "accelerate", "torch._inductor", "torch.utils.tensorboard",
+)  # fmt: skip
+"""What only ``regtool train`` imports; it takes longer than a short training run."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,8 @@ class WarmProcess:
         """Run one command and wait for it; ``before`` is Python to run first in its process."""
         out, err = self._scratch / "stdout", self._scratch / "stderr"
         order = {"args": args, "cwd": str(cwd), "env": environment(env), "out": str(out),
-                 "err": str(err), "before": before}  # fmt: skip
+                 "err": str(err), "before": before,
+                 "ahead": TRAINING if args[:1] == ["train"] else ()}  # fmt: skip
         assert self._process.stdin and self._process.stdout
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
@@ -92,6 +98,8 @@ def _serve() -> None:
     app.create()
     for line in sys.stdin:
         order = json.loads(line)
+        for name in order["ahead"]:
+            importlib.import_module(name)
         child = os.fork()
         if child == 0:
             _become(order)

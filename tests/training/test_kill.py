@@ -11,19 +11,31 @@ from pathlib import Path
 
 import pytest
 from conftest import Rows
+from warm_cli import Ran, WarmProcess
+
+Program = Callable[..., Ran]
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
+TOY = f"""
+import sys
+sys.path.insert(0, {str(HERE)!r})
+import training_toy
+training_toy.install()
+"""
+"""Makes the toy method known in the process that trains."""
 
 
-def _regtool_train(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    path = os.pathsep.join([str(ROOT), str(ROOT / "plugins"), str(HERE)])
-    return subprocess.run(
-        [sys.executable, str(HERE / "training_toy.py"), "--threads", "1", "--device", "cpu",
-         *arguments],
-        env=os.environ | {"PYTHONPATH": path} | environment,
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+@pytest.fixture(scope="module")
+def program(warm: WarmProcess, tmp_path_factory: pytest.TempPathFactory) -> Program:
+    """``regtool train`` with the toy method: arguments, and what the environment has besides."""
+    folder = tmp_path_factory.mktemp("home")
+
+    def run(*arguments: object, **environment: str) -> Ran:
+        words = ["train", "--threads", "1", "--device", "cpu", *map(str, arguments)]
+        return warm.run(words, folder, environment, before=TOY)
+
+    return run
 
 
 def _start(table: Path) -> list[str]:
@@ -32,12 +44,11 @@ def _start(table: Path) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def straight(tmp_path_factory: pytest.TempPathFactory, table: Path) -> Path:
+def straight(tmp_path_factory: pytest.TempPathFactory, program: Program, table: Path) -> Path:
     """A run that nobody disturbed."""
     folder = tmp_path_factory.mktemp("straight") / "run"
-    done = _regtool_train(*_start(table), "-o", str(folder))
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == ""
+    done = program(*_start(table), "-o", folder).ok()
+    assert done.out == ""
     return folder
 
 
@@ -45,18 +56,21 @@ def straight(tmp_path_factory: pytest.TempPathFactory, table: Path) -> Path:
     ("name", "code"), [("SIGKILL", -signal.SIGKILL), ("SIGTERM", 130), ("SIGINT", 130)]
 )
 def test_killed_run_continues_bit_for_bit(
-    tmp_path: Path, table: Path, straight: Path, name: str, code: int, rows: Callable[[Path], Rows]
+    tmp_path: Path,
+    program: Program,
+    table: Path,
+    straight: Path,
+    name: str,
+    code: int,
+    rows: Callable[[Path], Rows],
 ) -> None:
     folder = tmp_path / "run"
     number = str(int(getattr(signal, name)))
-    cut = _regtool_train(*_start(table), "-o", str(folder), TOY_DIE_AT="7", TOY_SIGNAL=number)
-    assert cut.returncode == code, cut.stderr
+    cut = program(*_start(table), "-o", folder, TOY_DIE_AT="7", TOY_SIGNAL=number)
+    assert cut.code == code, cut.err
     if code == 130:
-        assert (
-            cut.stderr.strip().splitlines()[-1].startswith("regtool: error: interrupted at step 8")
-        )
-    done = _regtool_train("--resume", "-o", str(folder), "-q")
-    assert done.returncode == 0, done.stderr
+        assert cut.err.strip().splitlines()[-1].startswith("regtool: error: interrupted at step 8")
+    program("--resume", "-o", folder, "-q").ok()
     assert rows(folder) == rows(straight)
     for name in ("stages/main.safetensors", "weights/toy-tiny/model.safetensors"):
         assert (folder / name).read_bytes() == (straight / name).read_bytes()
@@ -64,25 +78,26 @@ def test_killed_run_continues_bit_for_bit(
 
 
 def test_run_killed_before_its_first_checkpoint(
-    tmp_path: Path, table: Path, straight: Path, rows: Callable[[Path], Rows]
+    tmp_path: Path, program: Program, table: Path, straight: Path, rows: Callable[[Path], Rows]
 ) -> None:
     folder = tmp_path / "run"
-    _regtool_train(*_start(table), "-o", str(folder))
+    program(*_start(table), "-o", folder).ok()
     for name in ("checkpoint.safetensors", "log.csv"):
         (folder / name).unlink()
-    done = _regtool_train("--resume", "-o", str(folder))
-    assert done.returncode == 0, done.stderr
+    program("--resume", "-o", folder).ok()
     assert rows(folder) == rows(straight)
 
 
-def test_messages_and_exit_codes(tmp_path: Path, table: Path, straight: Path) -> None:
-    again = _regtool_train(*_start(table), "-o", str(straight))
-    assert again.returncode == 8 and "not empty" in again.stderr
-    unclear = _regtool_train(*_start(table), "-o", str(tmp_path / "x"), "--time-limit", "90")
-    assert unclear.returncode == 2 and "90s" in unclear.stderr
-    shown = _regtool_train("--resume", "-o", str(straight), "--json", "-q")
-    assert shown.returncode == 0 and '"ending": "finished"' in shown.stdout
-    assert shown.stderr == ""
+def test_messages_and_exit_codes(
+    tmp_path: Path, program: Program, table: Path, straight: Path
+) -> None:
+    again = program(*_start(table), "-o", straight)
+    assert again.code == 8 and "not empty" in again.err
+    unclear = program(*_start(table), "-o", tmp_path / "x", "--time-limit", "90")
+    assert unclear.code == 2 and "90s" in unclear.err
+    shown = program("--resume", "-o", straight, "--json", "-q")
+    assert shown.code == 0 and '"ending": "finished"' in shown.out
+    assert shown.err == ""
 
 
 @pytest.mark.slow

@@ -168,6 +168,14 @@ def sample_pair(seed: int = 0, batch: int = 1) -> Pair:
     return Pair(sample(), sample())
 
 
+def install() -> None:
+    """Make the toy method known in this process."""
+    from regtool.plugins import discovery
+
+    real = discovery.load
+    discovery.load = lambda name: METHOD if name == "toy" else real(name)
+
+
 def main() -> None:
     """Run ``regtool train`` with the toy method installed; used as a subprocess."""
     import typer
@@ -175,11 +183,9 @@ def main() -> None:
     from regtool.cli import messages
     from regtool.cli.train import train
     from regtool.errors import RegtoolError
-    from regtool.plugins import discovery
 
     messages.install()
-    real = discovery.load
-    discovery.load = lambda name: METHOD if name == "toy" else real(name)
+    install()
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(train)
     try:
