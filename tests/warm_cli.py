@@ -56,6 +56,11 @@ def run_fresh(args: list[str], cwd: Path, env: dict[str, str] | None = None, **m
     return Ran(done.returncode, done.stdout, done.stderr)
 
 
+def seen(*folders: Path) -> str:
+    """Python that lets a command find the distributions in ``folders``: ``before`` of a fork."""
+    return f"import sys\nsys.path[:0] = {[str(folder) for folder in folders]!r}\n"
+
+
 class WarmProcess:
     """A process that waits with all libraries imported and forks for every command."""
 

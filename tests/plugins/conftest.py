@@ -1,16 +1,15 @@
-"""Fake distributions on temporary paths, and the program in a subprocess."""
+"""Fake distributions on temporary paths, and the program."""
 
 from __future__ import annotations
 
 import importlib
-import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from fake_distributions import Runner, Site
+from warm_cli import Ran, WarmProcess, seen
 
 
 @pytest.fixture
@@ -27,22 +26,13 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
 
 
 @pytest.fixture
-def program() -> Runner:
-    """Run regtool in a fresh interpreter: ``program(*arguments, path=[...], **environment)``."""
+def program(warm: WarmProcess, tmp_path: Path) -> Runner:
+    """Run regtool with folders that it finds plugins in: ``program(*arguments, path=[...])``.
 
-    def run(
-        *arguments: str, path: tuple[Path, ...] = (), **environment: str
-    ) -> subprocess.CompletedProcess[str]:
-        clean = {k: v for k, v in os.environ.items() if not k.startswith("REGTOOL_")}
-        places = [*map(str, path), *filter(None, sys.path)]
-        clean |= {"PYTHONPATH": os.pathsep.join(places), **environment}
-        return subprocess.run(
-            [sys.executable, "-m", "regtool.cli.app", *arguments],
-            env=clean,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+    Further keywords are variables of its environment.
+    """
+
+    def run(*arguments: str, path: tuple[Path, ...] = (), **environment: str) -> Ran:
+        return warm.run([*arguments], tmp_path, environment, before=seen(*path))
 
     return run

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-Runner = Callable[..., subprocess.CompletedProcess[str]]
+from warm_cli import Ran
+
+Runner = Callable[..., Ran]
 
 METHOD = """
 from regtool.api import Method, hookimpl

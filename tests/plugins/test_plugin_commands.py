@@ -32,11 +32,11 @@ def lines(text: str) -> list[str]:
 
 def test_broken_plugins_cost_one_warning_line_each(mixed: Site, program: Runner) -> None:
     ran = program("methods", path=(mixed.folder,), REGTOOL_LOAD_PLUGINS="sound,faulty")
-    assert ran.returncode == 0
-    assert lines(ran.stdout)[1].split() == [
+    assert ran.code == 0
+    assert lines(ran.out)[1].split() == [
         "sound", "deformable", "registration", "2-D,", "3-D", "any", "any", "-", "MIT",
     ]  # fmt: skip
-    (warning,) = lines(ran.stderr)
+    (warning,) = lines(ran.err)
     assert warning.startswith("regtool: warning: ")
     assert "'faulty' of fake-faulty 1.0" in warning
     assert "not_there_at_all" in warning
@@ -44,10 +44,10 @@ def test_broken_plugins_cost_one_warning_line_each(mixed: Site, program: Runner)
 
 def test_a_sound_method_is_shown_in_silence(mixed: Site, program: Runner) -> None:
     ran = program("methods", "sound", path=(mixed.folder,))
-    assert (ran.returncode, ran.stderr) == (0, "")
-    assert "How often [at least once]." in ran.stdout
-    assert "int, >= 1" in ran.stdout
-    assert "fake-sound 1.0" in ran.stdout
+    assert (ran.code, ran.err) == (0, "")
+    assert "How often [at least once]." in ran.out
+    assert "int, >= 1" in ran.out
+    assert "fake-sound 1.0" in ran.out
 
 
 @pytest.mark.parametrize(
@@ -62,52 +62,52 @@ def test_asking_for_what_does_not_work(
     mixed: Site, program: Runner, name: str, code: int, words: list[str]
 ) -> None:
     ran = program("methods", name, path=(mixed.folder,))
-    assert ran.returncode == code
-    assert ran.stdout == ""
-    (line,) = lines(ran.stderr)
+    assert ran.code == code
+    assert ran.out == ""
+    (line,) = lines(ran.err)
     assert line.startswith("regtool: error: ")
     assert all(word in line for word in words)
 
 
 def test_debug_shows_the_plugins_own_traceback(mixed: Site, program: Runner) -> None:
     ran = program("methods", "faulty", "--debug", path=(mixed.folder,))
-    assert ran.returncode == 5
-    assert "ModuleNotFoundError" in ran.stderr
-    assert "fake_faulty.py" in ran.stderr
+    assert ran.code == 5
+    assert "ModuleNotFoundError" in ran.err
+    assert "fake_faulty.py" in ran.err
 
 
 def test_strict_mode_fails_the_listing(mixed: Site, program: Runner) -> None:
     for value, code in (("1", 5), ("0", 0), ("", 0)):
         ran = program("methods", path=(mixed.folder,), REGTOOL_STRICT_PLUGINS=value)
-        assert ran.returncode == code, value
+        assert ran.code == code, value
 
 
 def test_no_method_installed(program: Runner) -> None:
     ran = program("methods", REGTOOL_LOAD_PLUGINS="")
-    assert (ran.returncode, ran.stderr) == (0, "")
-    assert program("methods", "any", REGTOOL_LOAD_PLUGINS="").returncode == 2
+    assert (ran.code, ran.err) == (0, "")
+    assert program("methods", "any", REGTOOL_LOAD_PLUGINS="").code == 2
 
 
 def test_json_is_all_that_stdout_carries(mixed: Site, program: Runner) -> None:
     mixed.add("chatty", before="print('{not json')\n")
     limit = {"REGTOOL_LOAD_PLUGINS": "sound,faulty,chatty"}
-    data = json.loads(program("methods", "--json", path=(mixed.folder,), **limit).stdout)
+    data = json.loads(program("methods", "--json", path=(mixed.folder,), **limit).out)
     assert [method["name"] for method in data["methods"]] == ["chatty", "sound"]
     assert [method["name"] for method in data["broken"]] == ["faulty"]
-    one = json.loads(program("methods", "chatty", "--json", path=(mixed.folder,), **limit).stdout)
+    one = json.loads(program("methods", "chatty", "--json", path=(mixed.folder,), **limit).out)
     assert one["options"][0]["name"] == "rounds"
     assert one["distribution"] == {"name": "fake-chatty", "version": "1.0"}
 
 
 def test_plugins_list_marks_the_broken_ones(mixed: Site, program: Runner) -> None:
     ran = program("plugins", "list", path=(mixed.folder,))
-    assert ran.returncode == 0
-    rows = {tuple(line.split()[:3]): line for line in lines(ran.stdout)}
+    assert ran.code == 0
+    rows = {tuple(line.split()[:3]): line for line in lines(ran.out)}
     assert rows["sound", "method", "fake-sound"].endswith("ok")
     assert "not_there_at_all" in rows["faulty", "method", "fake-faulty"]
     assert "claimed by" in rows["twice", "method", "fake-left"]
     assert "claimed by" in rows["twice", "method", "fake-right"]
-    data = json.loads(program("plugins", "list", "--json", path=(mixed.folder,)).stdout)
+    data = json.loads(program("plugins", "list", "--json", path=(mixed.folder,)).out)
     errors = {entry["name"]: entry["error"] for entry in data}
     assert errors["sound"] is None
     assert "not_there_at_all" in errors["faulty"]
@@ -166,9 +166,9 @@ def test_values_are_shown_as_they_are_typed() -> None:
 def test_a_new_plugin_is_written_whole(tmp_path: Path, program: Runner) -> None:
     parent = tmp_path / "with space" / "more"
     ran = program("plugins", "new", "my-method", "-o", str(parent))
-    assert ran.returncode == 0, ran.stderr
+    assert ran.code == 0, ran.err
     folder = parent / "regtool-my-method"
-    assert ran.stdout.strip() == str(folder)
+    assert ran.out.strip() == str(folder)
     assert [path.name for path in parent.iterdir()] == [folder.name]
     written = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
     assert {"pyproject.toml", "README.md", "tests/test_conformance.py"} < written
@@ -179,8 +179,8 @@ def test_a_new_plugin_is_written_whole(tmp_path: Path, program: Runner) -> None:
     assert "@NAME@" not in texts
     assert "@PACKAGE@" not in texts
     again = program("plugins", "new", "my-method", "-o", str(parent))
-    assert again.returncode == 8
-    assert "exists already" in again.stderr
+    assert again.code == 8
+    assert "exists already" in again.err
 
 
 @pytest.mark.parametrize("name", ["My-Method", "2d", "a_b", "-x", "x-", "a--b", "", "none", "é"])
@@ -188,15 +188,15 @@ def test_a_name_that_cannot_be_a_method_is_refused(
     tmp_path: Path, program: Runner, name: str
 ) -> None:
     ran = program("plugins", "new", "-o", str(tmp_path), "--", name)
-    assert ran.returncode == 2
+    assert ran.code == 2
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_written_exits_with_8(tmp_path: Path, program: Runner) -> None:
     (tmp_path / "file").write_text("in the way")
     ran = program("plugins", "new", "my-method", "-o", str(tmp_path / "file"))
-    assert ran.returncode == 8
-    assert len(lines(ran.stderr)) == 1
+    assert ran.code == 8
+    assert len(lines(ran.err)) == 1
 
 
 @pytest.mark.parametrize("environment", [{}, {"REGTOOL_LOAD_PLUGINS": ""}])
@@ -206,16 +206,16 @@ def test_the_name_of_an_installed_method_is_refused(
     site.add("sound")
     target = tmp_path / "new"
     ran = program("plugins", "new", "sound", "-o", str(target), path=(site.folder,), **environment)
-    assert ran.returncode == 2
-    (line,) = lines(ran.stderr)
+    assert ran.code == 2
+    (line,) = lines(ran.err)
     assert "the name 'sound' is taken by an installed method, of" in line
     assert line.endswith("; choose another, such as 'my-sound'")
-    assert ran.stdout == "" and not target.exists()
+    assert ran.out == "" and not target.exists()
 
 
 def test_the_name_of_an_installed_package_is_refused(tmp_path: Path, program: Runner) -> None:
     """``rigid`` and ``affine`` are of one package."""
     ran = program("plugins", "new", "linear", "-o", str(tmp_path))
-    assert ran.returncode == 2
-    assert "its package regtool_linear is installed already" in ran.stderr
+    assert ran.code == 2
+    assert "its package regtool_linear is installed already" in ran.err
     assert list(tmp_path.iterdir()) == []

@@ -250,13 +250,13 @@ def test_plugins_list_shows_readers(site: Site, program: Runner) -> None:
     site.add_reader("faulty", before="import not_there_at_all\n")
     site.add_reader("acdc")
     listed = program("plugins", "list", path=(site.folder,))
-    assert listed.returncode == 0, listed.stderr
-    lines = {line.split()[0]: line for line in listed.stdout.splitlines() if " reader " in line}
+    assert listed.code == 0, listed.err
+    lines = {line.split()[0]: line for line in listed.out.splitlines() if " reader " in line}
     assert set(lines) == {"clinic", "faulty", "acdc"}
     assert lines["clinic"].split()[-2:] == ["fake_clinic:READER", "ok"]
     assert "not_there_at_all" in lines["faulty"]
     assert "regtool's own" in lines["acdc"]
-    rows = json.loads(program("plugins", "list", "--json", path=(site.folder,)).stdout)
+    rows = json.loads(program("plugins", "list", "--json", path=(site.folder,)).out)
     kinds = {(row["name"], row["kind"]): row["error"] for row in rows}
     assert kinds["clinic", "reader"] is None
     assert kinds["optimise", "method"] is None
@@ -265,16 +265,16 @@ def test_plugins_list_shows_readers(site: Site, program: Runner) -> None:
 def test_one_reader_and_its_settings_are_shown(site: Site, program: Runner) -> None:
     site.add_reader("clinic")
     shown = program("plugins", "reader", "clinic", path=(site.folder,))
-    assert shown.returncode == 0, shown.stderr
-    assert shown.stdout.splitlines()[0] == "clinic:PLACE, of fake-clinic 1.0: A fake reader."
-    assert shown.stdout.splitlines()[-1].split(maxsplit=4) == [
+    assert shown.code == 0, shown.err
+    assert shown.out.splitlines()[0] == "clinic:PLACE, of fake-clinic 1.0: A fake reader."
+    assert shown.out.splitlines()[-1].split(maxsplit=4) == [
         "count", "int,", ">=", "1", "2        How many pairs.",
     ]  # fmt: skip
-    data = json.loads(program("plugins", "reader", "clinic", "--json", path=(site.folder,)).stdout)
+    data = json.loads(program("plugins", "reader", "clinic", "--json", path=(site.folder,)).out)
     assert data["distribution"] == {"name": "fake-clinic", "version": "1.0"}
     assert [setting["name"] for setting in data["settings"]] == ["count"]
     for unknown in ("clinik", "acdc"):
-        assert program("plugins", "reader", unknown, path=(site.folder,)).returncode == 2
+        assert program("plugins", "reader", unknown, path=(site.folder,)).code == 2
 
 
 def test_what_a_reader_prints_stays_off_standard_output(
@@ -305,8 +305,8 @@ def test_exit_codes_of_a_broken_reader(
     out = place.parent / "out"
     arguments = ("register", "-m", "rigid", "--pairs", f"clinic:{place}", "-o", str(out))
     ran = program(*arguments, path=(site.folder,))
-    assert ran.returncode == code, ran.stderr
-    assert ran.stdout == ""
-    (line,) = ran.stderr.strip().splitlines()
+    assert ran.code == code, ran.err
+    assert ran.out == ""
+    (line,) = ran.err.strip().splitlines()
     assert words in line
     assert not out.exists()

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from warm_cli import Ran, WarmProcess, run_fresh, seen
 
 from regtool.data.phantom_files import PARTS, write_phantom
 from regtool.data.phantoms import make
@@ -31,7 +32,7 @@ EXAMPLE = Path(__file__).resolve().parents[1] / "third_party" / "regtool_example
 SHIFT = (4, -7)
 """Voxels along the tensor axes (y, x) by which the moving test image is displaced."""
 
-Command = Callable[..., subprocess.CompletedProcess[str]]
+Command = Callable[..., Ran]
 
 
 @pytest.fixture(scope="module")
@@ -49,23 +50,12 @@ def strangers(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture(scope="module")
-def regtool(strangers: Path) -> Command:
-    """Run the installed ``regtool`` in an interpreter that also sees the strangers."""
-    beside = Path(sys.executable).with_name("regtool")
-    command = [str(beside)] if beside.exists() else [sys.executable, "-m", "regtool.cli.app"]
+@pytest.fixture
+def regtool(strangers: Path, warm: WarmProcess, tmp_path: Path) -> Command:
+    """Run the installed ``regtool`` where it also sees the strangers."""
 
-    def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-        clean = {k: v for k, v in os.environ.items() if not k.startswith("REGTOOL_")}
-        path = [str(strangers / "site"), *filter(None, sys.path)]
-        return subprocess.run(
-            [*command, *map(str, arguments)],
-            env={**clean, "PYTHONPATH": os.pathsep.join(path)},
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
+    def run(*arguments: str | Path) -> Ran:
+        return warm.run([*map(str, arguments)], tmp_path, before=seen(strangers / "site"))
 
     return run
 
@@ -95,9 +85,12 @@ def images(tmp_path: Path) -> tuple[Path, Path]:
     return paths
 
 
-def test_both_are_listed_beside_the_built_in_methods(regtool: Command) -> None:
-    ran = regtool("plugins", "list", "--json")
-    entries = {entry["name"]: entry for entry in json.loads(ran.stdout)}
+def test_both_are_listed_beside_the_built_in_methods(strangers: Path, tmp_path: Path) -> None:
+    """By an interpreter of its own, as a user starts it."""
+    path = [str(strangers / "site"), *filter(None, sys.path)]
+    beside = {"PYTHONPATH": os.pathsep.join(path)}
+    ran = run_fresh(["plugins", "list", "--json"], tmp_path, beside)
+    entries = {entry["name"]: entry for entry in json.loads(ran.out)}
     assert entries["example-shift"]["distribution"] == "regtool-example"
     assert entries["example-shift"]["version"] == "1.2.3"
     assert entries["fresh-net"]["distribution"] == "regtool-fresh-net"
@@ -109,7 +102,7 @@ def test_both_are_listed_beside_the_built_in_methods(regtool: Command) -> None:
 
 
 def test_help_of_one_method(regtool: Command) -> None:
-    shown = regtool("methods", "example-shift").stdout
+    shown = regtool("methods", "example-shift").out
     assert "Kuglin, Hines (1975)" in shown
     assert "[needs no training]" in shown
     assert "none: half the image" in shown
@@ -172,8 +165,8 @@ def test_the_tests_of_a_fresh_plugin_pass(strangers: Path) -> None:
 def test_the_example_registers(regtool: Command, images: tuple[Path, Path], tmp_path: Path) -> None:
     prefix = tmp_path / "out_"
     ran = regtool("register", "-m", "example-shift", *images, "-o", prefix, "--device", "cpu")
-    assert ran.returncode == 0, ran.stderr
-    assert ran.stdout == ""
+    assert ran.code == 0, ran.err
+    assert ran.out == ""
     fixed, warped = (
         sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
         for path in (images[0], f"{prefix}Warped.nii.gz")
@@ -192,11 +185,11 @@ def test_its_options_are_set_and_checked(
 ) -> None:
     common = ("register", "-m", "example-shift", *images, "-o", tmp_path / "out_")
     wrong = regtool(*common, "--set", "largest=0")
-    assert wrong.returncode == 2
-    assert "largest" in wrong.stderr
+    assert wrong.code == 2
+    assert "largest" in wrong.err
     assert not list(tmp_path.glob("out_*"))
     bounded = regtool(*common, "--set", "largest=1", "--device", "cpu")
-    assert bounded.returncode == 0, bounded.stderr
+    assert bounded.code == 0, bounded.err
     field = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "out_1Warp.nii.gz")))
     assert np.abs(field).max() <= 1.5 + 1e-4
 
@@ -208,14 +201,14 @@ def test_a_fresh_plugin_trains_and_registers(
     data = ("--data", "phantom:heart2d?n=2&size=48", "-o", run)
     size = ("--steps", "3", "--batch", "1", "--set", "network.width=4", "--device", "cpu")
     trained = regtool("train", "-m", "fresh-net", "--preset", "2d", *data, *size)
-    assert trained.returncode == 0, trained.stderr
+    assert trained.code == 0, trained.err
     (weights,) = (run / "weights").iterdir()
     assert (weights / "model.safetensors").is_file()
     common = ("register", "-m", "fresh-net", *images, "-w", weights, "--device", "cpu")
     ran = regtool(*common, "-o", tmp_path / "a_")
-    assert ran.returncode == 0, ran.stderr
+    assert ran.code == 0, ran.err
     still = regtool(*common, "-o", tmp_path / "b_", "--set", "strength=0")
-    assert still.returncode == 0, still.stderr
+    assert still.code == 0, still.err
     fields = [
         sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / f"{letter}_1Warp.nii.gz")))
         for letter in "ab"
