@@ -14,11 +14,12 @@ sys.path.insert(0, str(TESTS))
 
 from warm_cli import WarmProcess, _serve, environment  # noqa: E402
 
-MODULES = ("accelerate", "torch.utils.tensorboard", "tensorboard.compat.proto.event_pb2",
-           "regtool.cli.app", "regtool.cli.register", "regtool.cli.train", "regtool.cli.weights",
-           "regtool.engine.training", "regtool.engine.cohort.run", "huggingface_hub",
-           "huggingface_hub.file_download", "safetensors.torch", "scipy.ndimage",
-           "regtool_optimise.plugin", "regtool.engine.optimisation.run", "typer")  # fmt: skip
+MODULES = ("accelerate", "torch._inductor", "torch.utils.tensorboard",
+           "tensorboard.compat.proto.event_pb2", "regtool.cli.app", "regtool.cli.register",
+           "regtool.cli.train", "regtool.cli.weights", "regtool.engine.training",
+           "regtool.engine.cohort.run", "huggingface_hub", "huggingface_hub.file_download",
+           "safetensors.torch", "scipy.ndimage", "regtool_optimise.plugin",
+           "regtool.engine.optimisation.run", "typer")  # fmt: skip
 
 
 class FaultProcess(WarmProcess):

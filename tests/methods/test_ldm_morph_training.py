@@ -135,7 +135,7 @@ def test_a_teacher_is_the_distance_from_instance_optimisation():
     distance = (u - taught).norm(dim=1).mean()
     assert float(terms["teacher"]) == pytest.approx(2 * float(distance), rel=0.05)
     assert set(terms) == {*plain, "teacher"}
-    overfit(recipe(config)[-1], module, images, 40)
+    overfit(recipe(config)[-1], module, images, 12)
     with torch.no_grad():
         after = recipe(config)[-1].step(module, images, context()).terms["teacher"]
     assert after < 0.8 * terms["teacher"]
