@@ -15,15 +15,7 @@ from safetensors.torch import load_file
 
 from regtool.engine.training import TrainResult
 from regtool.engine.training.checkpoint import load_checkpoint
-from regtool.engine.training.export import exported_state
-from regtool.engine.training.lock import locked
-from regtool.engine.training.settings import read_settings
-from regtool.engine.training.state import DivergedError
 from regtool.errors import (
-    DeviceError,
-    InputError,
-    OutputError,
-    PluginError,
     UsageError,
     WeightsError,
 )
@@ -159,59 +151,9 @@ def test_stages_one_by_one(run: Run, rows: Read) -> None:
     torch.testing.assert_close(kept[0], kept[1], rtol=0, atol=0)
 
 
-def test_later_stage_needs_the_earlier_one(run: Run) -> None:
-    with pytest.raises(UsageError, match="train the stage 'main'"):
-        run(preset="two", stage="fine")
-    with pytest.raises(UsageError, match="has main, fine"):
-        run("other", preset="two", stage="final")
-    with pytest.raises(UsageError, match="which with --stage"):
-        run("third", preset="two", batch=2)
-
-
-def test_broken_loss_stops_and_keeps_the_last_good_checkpoint(run: Run, tmp_path: Path) -> None:
-    with pytest.raises(DivergedError, match=r"step 9.*last good state, step 6") as caught:
-        run(assignments=["nan_at=8", "checkpoint_every=6"])
-    assert caught.value.exit_code == 2
-    parts, state = load_checkpoint(tmp_path / "run/checkpoint.safetensors")
-    assert state["step"] == 6
-    assert all(bool(v.isfinite().all()) for v in parts["model"].values())
-    again = run("again", init_weights=str(tmp_path / "run"), lr=1e-3)
-    assert again.ending == "finished"
-
-
-@pytest.mark.parametrize(
-    ("value", "message"),
-    [(1e5, "head.bias does not fit into float16; .*storage=float32"),
-     (float("nan"), "head.bias is no longer finite")],
-)  # fmt: skip
-def test_weights_that_cannot_be_stored(value: float, message: str) -> None:
-    net = training_toy.Net(2)
-    torch.nn.init.constant_(net.head.bias, value)
-    with pytest.raises(UsageError, match=message):
-        exported_state(net, "float16")
-
-
 def test_early_stopping(run: Run) -> None:
     result = run(steps=200, lr=1e-9, assignments=["patience=2", "val_every=5", "min_gain=0.01"])
     assert result.ending == "early" and result.step == 15
-
-
-def test_time_limit_leaves_checkpoint_and_weights_and_resumes(run: Run, rows: Read) -> None:
-    limits = {"assignments": ["pause=0.05"], "time_limit": 2.0, "steps": 60}
-    result = run("cut", **limits)
-    assert result.ending == "time" and 0 < result.step < 60
-    assert result.weights is not None and (result.weights / "model.safetensors").exists()
-    _, state = load_checkpoint(result.folder / "checkpoint.safetensors")
-    assert state["step"] == result.step
-    rest = run("cut", resume=True, method=None, data=())
-    straight = run("straight", **(limits | {"time_limit": None}))
-    assert rest.step == 60 and rows(rest.folder) == rows(straight.folder)
-
-
-def test_time_limit_before_the_first_validation_still_exports(run: Run) -> None:
-    result = run(time_limit=1e-3)
-    assert result.ending == "time" and result.step == 0 and result.best is None
-    assert result.weights is not None and (result.weights / "config.json").exists()
 
 
 def test_label_loss(run: Run, rows: Read, bare_table: Path) -> None:
@@ -264,102 +206,6 @@ def test_init_weights(run: Run) -> None:
         run("fourth", init_weights=str(first.folder / "absent"))
 
 
-def test_used_folder_is_refused_unless_told(run: Run, tmp_path: Path) -> None:
-    run(steps=2)
-    with pytest.raises(OutputError, match="not empty"):
-        run()
-    assert run(steps=3, overwrite=True).step == 3
-    (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="a file is in the way"):
-        run("file")
-
-
-def test_data_that_cannot_be_read_leave_nothing_in_the_way(run: Run, tmp_path: Path) -> None:
-    """What was prepared before it was noticed is kept for the corrected command."""
-    with pytest.raises(InputError, match="no such table"):
-        run(data=[str(tmp_path / "nothing.csv")])
-    assert not (tmp_path / "run").exists()
-    table = training_toy.make_data(tmp_path / "own")
-    (table.parent / "0_moving.nii.gz").write_bytes(b"damaged")  # of a pair that validates
-    with pytest.raises(InputError, match="0_moving"):
-        run(data=[str(table)])
-    left = tmp_path / "run" / "cache" / "train.safetensors"
-    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == [".lock", "cache"]
-    before = left.stat().st_mtime_ns
-    (table.parent / "0_moving.nii.gz").write_bytes((table.parent / "1_moving.nii.gz").read_bytes())
-    assert run(data=[str(table)], steps=1).step == 1
-    assert left.stat().st_mtime_ns == before
-
-
-def test_two_processes_do_not_share_a_folder(run: Run, tmp_path: Path) -> None:
-    with locked(tmp_path / "run"), pytest.raises(OutputError, match="another process"):
-        run()
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [({"lr": 0.5}, "lr: not given before, 0.5 now"), ({"seed": 3}, "seed: 0 before, 3 now"),
-     ({"assignments": ["network.width=5"]}, "network.width: 4 before, 5 now"),
-     ({"label_loss": 1.0}, "label_loss")],
-)  # fmt: skip
-def test_resume_refuses_other_settings(run: Run, change: dict[str, Any], message: str) -> None:
-    run(steps=2)
-    with pytest.raises(UsageError, match=message):
-        run(steps=2, resume=True, **change)
-
-
-def test_resume_extends_a_constant_schedule_only(run: Run, rows: Read) -> None:
-    run("a", steps=8)
-    longer, straight = run("a", steps=16, resume=True), run("b", steps=16)
-    assert rows(longer.folder) == rows(straight.folder)
-    run("c", preset="cosine", steps=8)
-    with pytest.raises(UsageError, match="steps: 8 before, 16 now"):
-        run("c", preset="cosine", steps=16, resume=True)
-
-
-def test_resume_of_a_finished_run_changes_nothing(run: Run, rows: Read) -> None:
-    before = rows(run().folder)
-    again = run(resume=True)
-    assert again.ending == "finished" and rows(again.folder) == before
-
-
-def test_resume_notices_other_images(run: Run, tmp_path: Path) -> None:
-    table = training_toy.make_data(tmp_path / "own")
-    run(data=[str(table)], steps=2)
-    image = table.parent / "4_moving.nii.gz"
-    image.write_bytes((table.parent / "3_moving.nii.gz").read_bytes())
-    with pytest.raises(UsageError, match="no longer those"):
-        run(data=[str(table)], steps=2, resume=True)
-
-
-def test_resume_without_a_run(run: Run, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="holds no run"):
-        run(resume=True)
-    (tmp_path / "run").mkdir(exist_ok=True)
-    (tmp_path / "run/notes.txt").write_text("mine")
-    with pytest.raises(UsageError, match="holds no run"):
-        run(resume=True)
-    with pytest.raises(UsageError, match="give only one"):
-        run(resume=True, overwrite=True)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [({"method": None}, "-m METHOD"), ({"data": ()}, "--data"), ({"preset": "huge"}, "--preset"),
-     ({"precision": "fp8"}, "--precision"), ({"device": "quantum"}, "--device"),
-     ({"batch": 0}, "--batch")],
-)  # fmt: skip
-def test_wrong_requests(run: Run, change: dict[str, Any], message: str) -> None:
-    with pytest.raises(UsageError, match=message):
-        run(**change)
-
-
-def test_recipe_that_does_not_fit_the_model(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training_toy, "build", lambda config: training_toy.Net(9))
-    with pytest.raises(PluginError, match="does not fit its model"):
-        run()
-
-
 def test_bf16_trains(run: Run) -> None:
     result = run(precision="bf16", steps=30)
     assert result.ending == "finished" and result.best is not None and result.best > 0.5
@@ -373,31 +219,3 @@ def test_augmentation_and_channels_last(run: Run) -> None:
 def test_deterministic_on_the_cpu(run: Run) -> None:
     assert run(deterministic=True).ending == "finished"
     assert torch.are_deterministic_algorithms_enabled()
-
-
-def test_deterministic_on_cuda_is_refused(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    from regtool.engine.training import runtime
-
-    monkeypatch.setattr(runtime, "choose_device", lambda name: torch.device("cuda"))
-    with pytest.raises(UsageError, match="grid_sample"):
-        run(deterministic=True, device="cuda")
-
-
-def test_resume_goes_on_on_the_same_device(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    from regtool.engine.training import runtime
-
-    folder = run(steps=2).folder
-    asked: list[str] = []
-
-    def note(name: str) -> torch.device:
-        asked.append(name)
-        return torch.device("cpu")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(runtime, "choose_device", note)
-        for device in (None, "auto", None, "cuda:99"):
-            run(steps=2, resume=True, device=device)
-    assert asked == ["cpu", "auto", "auto", "cuda:99"]
-    assert read_settings(folder / "settings.json").device == "cuda:99"
-    with pytest.raises(DeviceError, match="--device cuda:99"):
-        run(steps=2, resume=True, device=None)
