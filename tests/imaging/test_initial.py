@@ -86,9 +86,9 @@ FLIP = np.diag([-1.0, -1.0, 1.0])
 @pytest.mark.parametrize("direction", ["flipped", "oblique", "permuted"])
 def test_volumes(kind: str, direction: str) -> None:
     axes = {"flipped": FLIP, "oblique": rotation(5, 3), "permuted": np.eye(3)[[2, 0, 1]]}
-    fixed = scan(centred((64, 60, 52), (2.0, 2.0, 2.0), axes[direction]), np.eye(4))
+    fixed = scan(centred((49, 46, 40), (2.6, 2.6, 2.6), axes[direction]), np.eye(4))
     expected = truth(3, kind == "affine")
-    moving = scan(centred((50, 72, 44), (2.4, 1.8, 2.8), FLIP), expected)
+    moving = scan(centred((39, 54, 35), (3.1, 2.4, 3.5), FLIP), expected)
     found = initial_transform(kind, fixed, moving)
     assert error_mm(found, expected) < 1.8  # less than a voxel
     assert error_mm(np.eye(4), expected) > 10
@@ -209,8 +209,8 @@ def test_a_slice_of_a_volume() -> None:
 
 
 def test_the_same_every_time_and_whatever_the_threads() -> None:
-    fixed = scan(centred((64, 60, 52), (2.0, 2.0, 2.0), FLIP), np.eye(4))
-    moving = scan(centred((50, 72, 44), (2.4, 1.8, 2.8), FLIP), truth(3, True))
+    fixed = scan(centred((49, 46, 40), (2.6, 2.6, 2.6), FLIP), np.eye(4))
+    moving = scan(centred((39, 54, 35), (3.1, 2.4, 3.5), FLIP), truth(3, True))
     found = []
     for threads in (1, 2):
         with limited_threads(threads):
