@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cli_cases import FAST, Case, Program, small_pair
+from evaluation_cases import write_case
 from registration_cases import SIZE2, SPACING2, make_grid, transform, write_pair
 from warm_cli import Ran, WarmProcess, run_fresh, script
 
@@ -125,3 +126,13 @@ def done(request: pytest.FixtureRequest) -> Case:
 def tiny(tmp_path: Path) -> dict[str, Path]:
     """A 2-D pair of 32 by 28 pixels in ``tmp_path``, for tests of everything but accuracy."""
     return small_pair(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The records of six pairs in two runs."""
+    folder = tmp_path_factory.mktemp("runs")
+    for seed in range(6):
+        write_case(folder, seed, 1.0, f"good/pair{seed}_")
+        write_case(folder, seed, 0.5, f"half/pair{seed}_")
+    return folder

@@ -161,7 +161,7 @@ def test_stopped_at_any_moment(
 def wait_for_handlers(process: subprocess.Popen[str]) -> None:
     """Wait until the program has its signal handlers; before that there is only Python."""
     status = Path(f"/proc/{process.pid}/status")
-    for _ in range(200):
+    for _ in range(2000):
         try:
             lines = status.read_text().splitlines()
         except OSError:

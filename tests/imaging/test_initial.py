@@ -10,6 +10,7 @@ import pytest
 import SimpleITK as sitk
 import torch
 from imaging_cases import centred, rotation
+from initial_cases import FLIP, error_mm, permuted, scan, truth, world_points
 
 from regtool.engine.device import computing, limited_threads
 from regtool.errors import GeometryError, InputError
@@ -21,65 +22,10 @@ from regtool.imaging.initial import (
 )
 from regtool.imaging.itk import one_thread
 from regtool.imaging.reading import read_image, read_labels
-from regtool.imaging.resample import resample, transform_points
+from regtool.imaging.resample import resample
 from regtool.imaging.transforms import write_affine
 from regtool.imaging.volume import Volume
 from regtool.spatial.grid import Grid
-
-
-def blobs(points: np.ndarray) -> np.ndarray:
-    """A smooth object without symmetry, in mm; zero outside."""
-    ndim = points.shape[-1]
-    scaled = points / np.array([38.0, 30.0, 26.0][:ndim])
-    body = 60 / (1 + np.exp(12 * ((scaled**2).sum(-1) - 1)))
-    for centre, width, height in (((12, 8, 5), 8, 50), ((-15, 4, -6), 6, -35), ((2, -14, 8), 7, 40),
-                                  ((-4, 13, -11), 5, 45), ((20, -6, -9), 5, -30)):  # fmt: skip
-        apart = ((points - np.array(centre[:ndim])) ** 2).sum(-1)
-        body = body + height * np.exp(-apart / (2 * width**2))
-    return body * ((scaled**2).sum(-1) < 1.4)
-
-
-def world_points(grid: Grid) -> np.ndarray:
-    axes = [np.arange(n) for n in grid.size]
-    index = np.stack(np.meshgrid(*axes, indexing="ij"), -1)
-    world = grid.index_to_world
-    points = index @ world[:-1, :-1].T + world[:-1, -1]
-    return points.transpose(*range(grid.ndim)[::-1], grid.ndim)
-
-
-def scan(grid: Grid, matrix: np.ndarray) -> Volume:
-    """The object seen on a grid, moved so that ``matrix`` maps the object's frame to the scan."""
-    back = np.linalg.inv(matrix)
-    points = world_points(grid)
-    values = blobs(points @ back[:-1, :-1].T + back[:-1, -1])
-    noise = np.random.default_rng(1).normal(size=values.shape)
-    return Volume((values * 8 + noise).astype(np.int16), grid)
-
-
-def truth(ndim: int, affine: bool, shift: float = 14.0) -> np.ndarray:
-    turn = np.eye(3)
-    for plane, angle in (((0, 1), 0.22), ((1, 2), -0.15 * (ndim == 3))):
-        one = np.eye(3)
-        c, s = np.cos(angle), np.sin(angle)
-        one[np.ix_(plane, plane)] = (c, -s), (s, c)
-        turn = turn @ one
-    if affine:
-        turn = turn @ (np.eye(3) + np.array([[0.08, 0.05, 0], [0, -0.06, 0.03], [0, 0, 0.05]]))
-    matrix = np.eye(ndim + 1)
-    matrix[:-1, :-1] = turn[:ndim, :ndim]
-    matrix[:-1, -1] = (shift, -6.0, 4.0)[:ndim]
-    return matrix
-
-
-def error_mm(found: np.ndarray, expected: np.ndarray, reach: float = 25.0) -> float:
-    ndim = found.shape[0] - 1
-    points = np.random.default_rng(0).uniform(-reach, reach, (200, ndim))
-    points[:, 2:] *= 0.6
-    apart = transform_points(points, [found]) - transform_points(points, [expected])
-    return float(np.linalg.norm(apart, axis=1).mean())
-
-
-FLIP = np.diag([-1.0, -1.0, 1.0])
 
 
 @pytest.mark.parametrize("kind", ["rigid", "affine"])
@@ -104,17 +50,6 @@ def test_thin_stack(kind: str) -> None:
     assert error_mm(initial_transform(kind, fixed, moving), expected, 20) < 2.5
 
 
-def permuted(volume: Volume, order: tuple[int, int, int]) -> Volume:
-    """The same samples of the world with the index axes (x, y, z) in another order."""
-    grid = volume.grid
-    turned = Grid(
-        tuple(grid.size[a] for a in order), tuple(grid.spacing[a] for a in order),
-        tuple(grid.direction_matrix[:, order].ravel()), grid.origin,
-    )  # fmt: skip
-    array = np.transpose(volume.array, [2 - a for a in reversed(order)])
-    return Volume(np.ascontiguousarray(array), turned)
-
-
 @pytest.mark.parametrize("kind", ["rigid", "affine"])
 @pytest.mark.parametrize("order", [(2, 0, 1), (0, 2, 1)])
 def test_a_stack_of_few_slices_does_not_tilt_whichever_axis_is_thin(
@@ -129,83 +64,6 @@ def test_a_stack_of_few_slices_does_not_tilt_whichever_axis_is_thin(
     assert np.allclose(found[2, :2], 0, atol=1e-6) and np.allclose(found[:2, 2], 0, atol=1e-6)
     assert found[2, 2] == pytest.approx(1, abs=1e-6)
     assert error_mm(found, expected, 20) < 2.5
-
-
-@pytest.mark.parametrize("kind", ["rigid", "affine"])
-def test_two_dimensions(kind: str) -> None:
-    expected = truth(2, kind == "affine")
-    fixed = scan(centred((90, 80), (1.5, 1.5), np.diag([-1.0, -1.0])), np.eye(3))
-    moving = scan(centred((70, 100), (1.8, 1.3), rotation(2, 2)), expected)
-    assert error_mm(initial_transform(kind, fixed, moving), expected) < 1.0
-
-
-@pytest.mark.parametrize("kind", ["rigid", "affine"])
-def test_single_slices_of_parallel_planes(kind: str) -> None:
-    expected = truth(3, False)
-    expected[:3, :3] = np.eye(3)
-    expected[:2, :2] = truth(2, kind == "affine")[:2, :2]
-    expected[:3, 3] = 14, -6, 3
-    fixed = scan(Grid((90, 80, 1), (1.5, 1.5, 8.0), tuple(FLIP.ravel()), (66, 60, 0.0)), np.eye(4))
-    axes = np.array([[0, 1, 0], [1, 0, 0], [0, 0, 1.0]])  # stored transposed: a reflection
-    moving = scan(
-        Grid((100, 90, 1), (1.4, 1.4, 8.0), tuple(axes.ravel()), (-60, -70, 3.0)), expected
-    )
-    found = initial_transform(kind, fixed, moving)
-    flat = np.random.default_rng(0).uniform(-25, 25, (100, 3)) * [1, 1, 0]
-    apart = transform_points(flat, [found]) - transform_points(flat, [expected])
-    assert np.linalg.norm(apart, axis=1).mean() < 1.0
-    assert np.linalg.det(found[:3, :3]) > 0
-    assert overlap(fixed.grid, moving.grid, found) > 0.5
-
-
-@pytest.mark.parametrize("order", [(2, 0, 1), (0, 2, 1)])
-def test_single_slices_along_any_axis(order: tuple[int, int, int]) -> None:
-    """The one slice is found along whichever axis of the file, of each image by itself."""
-    expected = truth(3, False)
-    expected[:3, :3] = np.eye(3)
-    expected[:2, :2] = truth(2, False)[:2, :2]
-    fixed = scan(Grid((90, 80, 1), (1.5, 1.5, 8.0), tuple(FLIP.ravel()), (66, 60, 0.0)), np.eye(4))
-    axes = np.eye(3)
-    moving = scan(
-        Grid((100, 90, 1), (1.4, 1.4, 8.0), tuple(axes.ravel()), (-60, -70, 4.0)), expected
-    )
-    plain = initial_transform("rigid", fixed, moving)
-    mask = Volume(np.ones_like(fixed.array, np.uint8), fixed.grid)
-    found = initial_transform(
-        "rigid", permuted(fixed, order), moving, fixed_mask=permuted(mask, order)
-    )
-    assert error_mm(found, plain) < 0.3
-    other = initial_transform("rigid", fixed, permuted(moving, order))
-    assert error_mm(other, plain) < 0.3
-
-
-def test_single_slices_of_tilted_planes() -> None:
-    """The plane is carried onto the plane: every fixed voxel reads inside the moving slice."""
-    fixed = scan(Grid((90, 80, 1), (1.5, 1.5, 8.0), tuple(FLIP.ravel()), (66, 60, 0.0)), np.eye(4))
-    tilt = np.eye(4)
-    c, s = np.cos(0.4), np.sin(0.4)
-    tilt[1:3, 1:3] = (c, -s), (s, c)
-    tilt[:3, 3] = 5, 3, 20
-    corner = (tilt @ np.array([66, 60, 0, 1.0]))[:3]
-    direction = tuple((tilt[:3, :3] @ FLIP).ravel())
-    moving = scan(Grid(fixed.grid.size, (1.5, 1.5, 8.0), direction, tuple(corner)), tilt)
-    found = initial_transform("rigid", fixed, moving)
-    flat = np.random.default_rng(0).uniform(-25, 25, (100, 3)) * [1, 1, 0]
-    apart = transform_points(flat, [found]) - transform_points(flat, [tilt])
-    assert np.linalg.norm(apart, axis=1).mean() < 1.0
-
-
-def test_a_slice_of_a_volume() -> None:
-    expected = truth(3, False)
-    expected[:3, :3] = np.eye(3)
-    expected[:2, :2] = truth(2, False)[:2, :2]
-    expected[:3, 3] = 8, -6, 0
-    volume = scan(centred((64, 60, 52), (2.0, 2.0, 2.0), FLIP), np.eye(4))
-    grid = Grid((90, 80, 1), (1.5, 1.5, 4.0), tuple(FLIP.ravel()), (66, 60, 0.0))
-    piece = scan(grid, np.linalg.inv(expected))
-    assert error_mm(initial_transform("rigid", piece, volume), expected) < 1.0
-    with pytest.raises(GeometryError, match="exchange"):
-        initial_transform("rigid", volume, piece)
 
 
 def test_the_same_every_time_and_whatever_the_threads() -> None:

@@ -1,4 +1,4 @@
-"""AD-RegNet as a method: passes, tiles, extras, uncertainty, memory, files, conformance."""
+"""AD-RegNet as a method: passes, extras, uncertainty, files, conformance."""
 
 from __future__ import annotations
 
@@ -10,58 +10,21 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from ad_regnet_tiny import EXTRAS, pair_of, registered, tiny, total
 from registration_cases import make_grid, transform, write_pair
 from safetensors.torch import save_file
 from torch import Tensor
-from torch.nn import functional
 from warm_cli import run_fresh
 
-from regtool import memory
-from regtool.api import Context, DeviceError, Pair, Prediction, Sample, UsageError
+from regtool.api import Pair, Sample
 from regtool.plugins import discovery
 from regtool.prepare.preparation import Preparation
 from regtool.spatial.compose import compose
 from regtool.spatial.jacobian import jacobian_determinant
 from regtool.spatial.warp import warp
 from regtool.testing import check_method
-from regtool_ad_regnet.memory import GIB, check, needed
-from regtool_ad_regnet.model import Registration, build
-from regtool_ad_regnet.network import ADRegNet
-from regtool_ad_regnet.options import ADRegNetOptions
+from regtool_ad_regnet.model import build
 from regtool_ad_regnet.presets import AD_REGNET
-
-TINY = {"widths": (4, 8, 8), "gate": 4, "patch": 8, "cap": 64, "window": 2}
-EXTRAS = ("levels", "attention", "entropy", "jacobian", "uncertainty")
-
-
-def tiny(**switches) -> Registration:
-    torch.manual_seed(0)
-    return Registration(ADRegNet(**{**TINY, **switches})).eval()
-
-
-def options(**given) -> ADRegNetOptions:
-    return ADRegNetOptions(**given)
-
-
-def pair_of(shape: tuple[int, ...] = (8, 12, 15), **fixed) -> Pair:
-    drawn = torch.rand(2, 1, 1, *shape, generator=torch.Generator().manual_seed(1))
-    f, m = (functional.avg_pool3d(x, 3, 1, 1, count_include_pad=False) for x in drawn)
-    spacing = (1.0, 1.0, 1.0)
-    return Pair(Sample(f, spacing, **fixed), Sample(m, spacing))
-
-
-def registered(module: Registration, pair: Pair, seed: int = 0, **given) -> Prediction:
-    context = Context(torch.Generator().manual_seed(seed), torch.device("cpu"))
-    with torch.no_grad():
-        return module(pair, options(**given), context)
-
-
-def total(prediction: Prediction) -> Tensor:
-    assert prediction.displacement is not None
-    return prediction.displacement
-
-
-# -- passes and notes --------------------------------------------------------------------------
 
 
 def test_further_passes_look_at_what_was_warped():
@@ -93,9 +56,6 @@ def test_the_mask_of_the_fixed_image_counts_and_that_of_the_moving_is_owned_up_t
     pair.moving.mask = mask
     told = registered(tiny(), pair)
     assert torch.equal(total(told), total(plain)) and "moving mask" in told.warnings[0]
-
-
-# -- extras ------------------------------------------------------------------------------------
 
 
 def test_every_extra_is_on_the_images_grid_and_changes_no_field():
@@ -158,88 +118,6 @@ def test_uncertainty_by_hand():
     key = "Level0Variance"
     assert torch.equal(found.extras[key].tensor, again.extras[key].tensor)
     assert not torch.equal(found.extras[key].tensor, other.extras[key].tensor)
-
-
-# -- tiles and memory --------------------------------------------------------------------------
-
-
-def test_tiles_are_blended_and_one_tile_is_the_whole():
-    module = tiny(window=4)
-    mask = torch.zeros(1, 1, 16, 16, 20)
-    mask[:, :, :, 8:] = 1
-    pair = pair_of((16, 16, 20), mask=mask)
-    tiled = registered(module, pair, tile=16)
-    assert total(tiled).shape == (1, 3, 16, 16, 20) and torch.isfinite(total(tiled)).all()
-    left = Pair(*(Sample(s.image[..., :16], (1.0,) * 3) for s in (pair.fixed, pair.moving)))
-    # Voxels that no other tile covers have the tile's own answer.
-    unmasked = total(registered(module, left))[..., :4]
-    assert not torch.allclose(total(tiled)[..., :4], unmasked, atol=1e-3)
-    left.fixed.mask = mask[..., :16]
-    expected = total(registered(module, left))[..., :4]
-    assert torch.allclose(total(tiled)[..., :4], expected, atol=1e-5)
-    whole = registered(module, pair_of((12, 16, 15)))
-    assert torch.allclose(total(whole), total(registered(module, pair_of((12, 16, 15)), tile=64)))
-    assert tiled.notes["attention"]["level 0"].endswith("4096 tokens")
-
-
-def test_extras_of_tiles_are_refused():
-    with pytest.raises(UsageError, match="extras need the whole volume"):
-        registered(tiny(), pair_of(), tile=32, levels=True)
-
-
-def test_too_large_a_volume_is_refused_before_anything_is_computed(monkeypatch):
-    module = build(AD_REGNET["brain"]).eval()
-    monkeypatch.setattr(module.network, "features", None)
-    image = torch.zeros(1, 1, 1, 1, 1).expand(1, 1, 512, 512, 512)
-    pair = Pair(Sample(image, (1.0,) * 3), Sample(image, (1.0,) * 3))
-    with pytest.raises(DeviceError) as caught:
-        registered(module, pair, memory=3)
-    sentence = str(caught.value)
-    assert sentence.startswith("512 x 512 x 512 voxels need about ")
-    assert "3.0 GiB are allowed" in sentence and "\n" not in sentence
-    assert caught.value.exit_code == 6
-    # What it says would fit does.
-    smaller = tuple(map(int, sentence.split("; ")[1].split(" would fit")[0].split(" x ")))
-    tile = int(sentence.split("--set tile=")[1].rstrip(")"))
-    check(module.network, smaller, options(memory=3), torch.device("cpu"))
-    check(module.network, (512,) * 3, options(memory=3, tile=tile), torch.device("cpu"))
-    with pytest.raises(DeviceError, match=f"in tiles of {2 * tile + 64} need"):
-        check(
-            module.network,
-            (512,) * 3,
-            options(memory=3, tile=2 * tile + 64),
-            torch.device("cpu"),
-        )
-
-
-def test_the_estimate_grows_with_size_width_and_what_is_asked():
-    with torch.device("meta"):
-        paper, small = (build(AD_REGNET[name]).network for name in ("paper", "small"))
-    size = (160, 192, 224)
-    assert needed(paper, size, options()) < 12 * GIB
-    assert needed(small, size, options()) < needed(paper, size, options())
-    assert needed(paper, size, options(uncertainty=True)) > needed(paper, size, options())
-    assert needed(paper, (160, 192, 225), options()) > needed(paper, size, options())
-    with torch.autocast("cpu", torch.bfloat16):
-        assert needed(paper, size, options()) < 5.5 * GIB
-    check(paper, size, options(memory=12), torch.device("cpu"))
-
-
-def test_a_volume_with_a_side_too_short_to_shrink_is_refused_as_well():
-    with torch.device("meta"):
-        network = build(AD_REGNET["brain"]).network
-    with pytest.raises(DeviceError, match="24 x 256 x 256 voxels need about"):
-        check(network, (24, 256, 256), options(memory=0.52), torch.device("cpu"))
-
-
-def test_nothing_is_refused_where_the_system_does_not_tell(tmp_path, monkeypatch):
-    (tmp_path / "meminfo").write_text("odd")
-    monkeypatch.setattr(memory, "_MEMINFO", tmp_path / "meminfo")
-    monkeypatch.setattr(memory, "_CGROUP", tmp_path)
-    check(tiny().network, (512, 512, 512), options(), torch.device("cpu"))
-
-
-# -- the whole way -----------------------------------------------------------------------------
 
 
 def test_presets_prepare_what_they_say():
