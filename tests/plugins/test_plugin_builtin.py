@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from regtool.plugins import discovery
 from regtool.testing import METHOD_CHECKS, Subject
 from regtool.testing.direction import check_direction
+from regtool.testing.network import check_presets_build
 
 PROJECT = tomllib.loads((Path(__file__).resolve().parents[2] / "pyproject.toml").read_text())
 NAMES = sorted(PROJECT["project"]["entry-points"]["regtool.methods"])
@@ -45,6 +47,11 @@ takes half a minute with networks as they ship; tests/methods does it with narro
 TOOLS = {"greedy": "picsl_greedy", "syn": "ants"}
 """Methods whose work is done by a package of an optional extra, and its module."""
 
+LARGE = {"diffusemorph": ("paper-face", "paper-slices"), "diffusereg": ("paper",),
+         "fsdiffreg": ("paper-slices",)}  # fmt: skip
+"""Presets whose values take seconds to draw, twice; those of the others tell whether the seed
+decides."""
+
 SUBJECTS = {name: Subject(name, shapes=SHAPES, options=BRIEF.get(name, {})) for name in NAMES}
 
 
@@ -59,7 +66,31 @@ def tool(request: pytest.FixtureRequest) -> None:
 @pytest.mark.parametrize("check", METHOD_CHECKS[:-1], ids=lambda check: check.__name__)
 @pytest.mark.parametrize("name", NAMES)
 def test_a_built_in_method_conforms(name: str, check: Callable[[Subject], None]) -> None:
-    check(SUBJECTS[name])
+    if check is check_presets_build and name in LARGE:
+        large_presets_build(SUBJECTS[name], LARGE[name])
+    else:
+        check(SUBJECTS[name])
+
+
+def large_presets_build(subject: Subject, large: tuple[str, ...]) -> None:
+    """The check of the other presets; the large ones have twice the same parameters."""
+    others = {k: p for k, p in subject.method.presets.items() if k not in large}
+    smaller = Subject(replace(subject.method, presets=others))
+    check_presets_build(smaller)
+    subject.sizes.update(smaller.sizes)
+    for preset in large:
+        with torch.device("meta"):
+            modules = [subject.build(subject.presets[preset]) for _ in range(2)]
+        subject.note_size(preset, modules[0])
+        first, second = (module.state_dict() for module in modules)
+        assert first and list(first) == list(second)
+        assert all(first[key].shape == second[key].shape for key in first)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "preset"), [(n, p) for n in LARGE for p in LARGE[n]])
+def test_a_large_preset_builds_by_its_seed(name: str, preset: str) -> None:
+    check_presets_build(Subject(name, preset=preset))
 
 
 @pytest.mark.parametrize(
