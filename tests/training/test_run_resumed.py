@@ -17,7 +17,6 @@ from regtool.engine.training.settings import read_settings
 from regtool.engine.training.state import DivergedError
 from regtool.errors import (
     DeviceError,
-    InputError,
     UsageError,
 )
 
