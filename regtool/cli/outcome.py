@@ -26,19 +26,15 @@ def tell_way(record: dict[str, Any], threads: int | None) -> None:
 
 def tell(result: Registration, as_json: bool, page: Path | None, pictures: Path | None) -> None:
     """Log the figures and the files written; with ``as_json`` print the record."""
+    from regtool.engine.companions import NOTHING
+
     record = result.record
     local = record["similarity"]["local_ncc"]
     common.log.info("local NCC %.3f before, %.3f after", local["before"], local["after"])
     apart = record["request"]["initial"] is None and record["initial"] in ("none", "com")
-    from regtool.engine.companions import NOTHING
-
+    linear = record["method"]["name"] in ("rigid", "affine")
     flat = any(NOTHING in sentence for sentence in record["warnings"])
-    if (
-        local["before"] < LOW
-        and apart
-        and not flat
-        and record["method"]["name"] not in ("rigid", "affine")
-    ):
+    if local["before"] < LOW and apart and not linear and not flat:
         common.log.info("the images hardly lie on each other before: try --initial affine")
     if "dice" in record:
         means = [record["dice"][when]["mean"] for when in ("before", "after")]

@@ -17,7 +17,7 @@ from regtool.engine import measure, topology
 from regtool.engine.chain import read_chain
 from regtool.engine.companions import companion_warnings, overlap_warning
 from regtool.engine.extras import Extras
-from regtool.engine.preflight import check_method
+from regtool.engine.preflight import check_method, check_needs
 from regtool.engine.refine import refine
 from regtool.engine.registrar import Registrar, load_registrar, weights_in_words
 from regtool.engine.registration import Clock, Registration
@@ -136,6 +136,7 @@ def prepare(task: Task, registrar: Registrar) -> Prepared:
     task.warnings += registrar.weights.warnings
     inputs = task.inputs
     refuse_ignored_roi(registrar.method, inputs, registrar.preparation)
+    check_needs(inputs, registrar.options)
     with task.clock("initial"):
         initial = _initial(task.request, inputs, registrar)
     with task.clock("prepare"):
