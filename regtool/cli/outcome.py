@@ -20,12 +20,25 @@ def tell_way(record: dict[str, Any], threads: int | None) -> None:
 
     count = threads or torch.get_num_threads()
     common.log.debug("device %s, %d thread%s", record["device"], count, "s" if count > 1 else "")
-    parts = ", ".join(f"{k} {v:.2f} s" for k, v in record["seconds"].items() if k != "total")
+    parts = ", ".join(
+        f"{record['method']['name'] if part == 'network' else part} {seconds:.2f} s"
+        for part, seconds in record["seconds"].items()
+        if part != "total"
+    )
     common.log.debug("%s", parts)
 
 
-def tell(result: Registration, as_json: bool, page: Path | None, pictures: Path | None) -> None:
-    """Log the figures and the files written; with ``as_json`` print the record."""
+def tell(
+    result: Registration,
+    as_json: bool,
+    page: Path | None,
+    pictures: Path | None,
+    seconds: float,
+) -> None:
+    """Log the figures and the files written; with ``as_json`` print the record.
+
+    ``seconds``: of all, the page among them, which the record cannot hold.
+    """
     from regtool.engine.companions import NOTHING
 
     record = result.record
@@ -58,7 +71,7 @@ def tell(result: Registration, as_json: bool, page: Path | None, pictures: Path 
     common.log.info("wrote %s in %.1f s", result.outputs["regtool.json"],
                     record["seconds"]["total"])  # fmt: skip
     if page is not None:
-        common.log.info("wrote %s", page)
+        common.log.info("wrote %s in %.1f s", page, seconds - record["seconds"]["total"])
     if pictures is not None:
         common.log.info("wrote its pictures into %s", pictures)
     if as_json:

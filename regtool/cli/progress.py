@@ -66,7 +66,8 @@ class Watcher:
 class Lines:
     """Where nobody watches: a line every ``PAUSE`` seconds with the stage and the step in it."""
 
-    def __init__(self) -> None:
+    def __init__(self, method: str = "method") -> None:
+        self._method = method
         self._where, self._step = "at work", ""
         self._started = time.monotonic()
         self._over = threading.Event()
@@ -79,7 +80,7 @@ class Lines:
 
     def stage(self, name: str) -> None:
         """A part of the work begins."""
-        self._step, self._where = "", name
+        self._step, self._where = "", self._method if name == "network" else name
 
     def show(self, numbers: Mapping[str, float]) -> None:
         """Figures are for terminals."""
@@ -96,15 +97,18 @@ class Lines:
 
 
 @contextlib.contextmanager
-def watch(quiet: bool = False) -> Iterator[Watcher | Lines | None]:
-    """What looks on while one pair is registered; None where nothing is to be said."""
+def watch(quiet: bool = False, method: str = "method") -> Iterator[Watcher | Lines | None]:
+    """What looks on while one pair is registered; None where nothing is to be said.
+
+    ``method`` names its own part of the work: not all methods are networks.
+    """
     if quiet:
         yield None
     elif sys.stderr.isatty():
         with bar() as watcher:
             yield watcher
     else:
-        with contextlib.closing(Lines()) as lines:
+        with contextlib.closing(Lines(method)) as lines:
             yield lines
 
 

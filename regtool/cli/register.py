@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -229,10 +230,11 @@ def register(
     if dry_run:
         common.print_json(rehearse(request))
         return
-    with progress.watch(quiet) as watcher:
+    start = time.perf_counter()
+    with progress.watch(quiet, method) as watcher:
         show, stage = (None, None) if watcher is None else (watcher.show, watcher.stage)
         result = run(request, report=watcher, show=show, stop=FirstAsks(), stage=stage)
-    outcome.tell(result, as_json, report, report_pngs)
+    outcome.tell(result, as_json, report, report_pngs, time.perf_counter() - start)
     outcome.tell_way(result.record, threads)
 
 

@@ -193,7 +193,8 @@ def _tell_choice(method: Method, ndim: int) -> None:
     able = [ref for ref in method.weights if ref.ndim == ndim]
     if len({(ref.anatomy, ref.modality) for ref in able}) > 1:
         first, *others = (f"{r.name} ({r.anatomy}, {r.modality})" for r in able)
-        log.info("weights %s; also %s", first, ", ".join(f"-w {other}" for other in others))
+        also = ", ".join(f"-w {other}" for other in others)
+        log.info("%s, weights %s; also %s", method.name, first, also)
 
 
 def _untrained(method: Method, ndim: int) -> ResolvedWeights:

@@ -72,7 +72,7 @@ def test_other_organs_are_named_when_none_was_asked_for(
     resolve(replace(toy_method, weights=(first, replace(first, name="again"))), None, 2)
     assert not caplog.messages
     resolve(replace(toy_method, weights=(first, lung)), None, 2)
-    assert caplog.messages == ["weights toy-brain (brain, MR); also -w toy-lung (lung, CT)"]
+    assert caplog.messages == ["toy, weights toy-brain (brain, MR); also -w toy-lung (lung, CT)"]
 
 
 @pytest.mark.parametrize("bare", [False, True])
