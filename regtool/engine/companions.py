@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from regtool.engine.request import Inputs, Points, Request
@@ -12,9 +10,6 @@ from regtool.metrics.indexing import label_values
 from regtool.spatial.grid import Grid
 
 DOUBT = "are these the labels of these images?"
-
-FALL = 1e-3
-"""A fall of the mean Dice that is worth a word."""
 
 NOTHING = "there is nothing to register"
 
@@ -36,27 +31,6 @@ def off_grid(name: str, side: str, nearest: str = "label") -> str:
     """The sentence about a label map (or mask) on another grid than its image."""
     return (
         f"{name}: not on the grid of the {side} image; placed by its own header, nearest {nearest}"
-    )
-
-
-def overlap_warning(inputs: Inputs, dice: dict[str, Any] | None) -> str | None:
-    """What the Dice of a registration says of the labels or of the result, if nothing good."""
-    if dice is None:
-        return None
-    before, after = (dice[when]["mean"] for when in ("before", "after"))
-    if before is None and after is None:
-        return f"no label lies on the fixed image, so there is no Dice; {DOUBT}"
-    if before == 0 == after:
-        one, other = inputs.fixed_labels, inputs.moving_labels
-        assert one is not None and other is not None
-        if not _labels_of(one) & _labels_of(other):
-            return None  # said before it ran
-        return f"the labels overlap nowhere, before or after; {DOUBT}"
-    if before is None or after is None or after >= before - FALL:
-        return None
-    return (
-        f"the overlap got worse: mean Dice {before:.3f} before, {after:.3f} after; look at the "
-        "result before you use it"
     )
 
 
@@ -102,7 +76,7 @@ def _label_warnings(inputs: Inputs) -> list[str]:
             continue
         if not labels.grid.same_as(image.grid):
             found.append(off_grid(labels.name, side))
-        values.append(_labels_of(labels))
+        values.append(labels_of(labels))
         if len(values[-1]) > MANY:
             found.append(f"{labels.name}: {len(values[-1])} different labels; is this a label map?")
     if inputs.fixed_labels is not None and inputs.moving_labels is None:
@@ -114,7 +88,8 @@ def _label_warnings(inputs: Inputs) -> list[str]:
     return found
 
 
-def _labels_of(labels: Volume) -> set[int]:
+def labels_of(labels: Volume) -> set[int]:
+    """The labels of a map, without the background."""
     return set(label_values(labels.array)) - {0}
 
 

@@ -179,7 +179,7 @@ def read_inputs(request: Request) -> Inputs:
     if fixed.ndim != moving.ndim:
         raise GeometryError(
             f"{fixed.name} is {fixed.ndim}-D and {moving.name} is {moving.ndim}-D; "
-            "both images must have the same dimension"
+            f"both images must have the same dimension{_one_slice_hint(fixed, moving)}"
         )
     for image in (fixed, moving):
         if sum(n > 1 for n in image.grid.size) < 2:
@@ -195,6 +195,13 @@ def read_inputs(request: Request) -> Inputs:
         _points(request.moving_points, moving),
         _mask(request.roi, fixed),
     )
+
+
+def _one_slice_hint(fixed: Volume, moving: Volume) -> str:
+    solid = fixed if fixed.ndim == 3 else moving
+    if not solid.is_one_slice:
+        return ""
+    return f" ({solid.name} has one slice: store both as 2-D images, or both with one slice)"
 
 
 def _image(source: Source) -> Volume:

@@ -9,18 +9,24 @@ from dataclasses import field as default
 from functools import partial
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
 from regtool.engine import measure, topology
 from regtool.engine.chain import read_chain
-from regtool.engine.companions import companion_warnings, overlap_warning
+from regtool.engine.companions import companion_warnings
 from regtool.engine.extras import Extras
 from regtool.engine.preflight import check_method, check_needs
 from regtool.engine.refine import refine
 from regtool.engine.registrar import Registrar, load_registrar, weights_in_words
 from regtool.engine.registration import Clock, Registration
+from regtool.engine.remarks import (
+    beyond,
+    exchanged,
+    got_worse,
+    overlap_warning,
+    unreadable_elsewhere,
+)
 from regtool.engine.request import (
     Inputs,
     Request,
@@ -36,7 +42,6 @@ from regtool.imaging.initial import check_overlap, initial_transform
 from regtool.imaging.resample import resample
 from regtool.imaging.transforms import Transform
 from regtool.imaging.writing import Outputs
-from regtool.metrics.similarity import NOISE
 from regtool.plugins import discovery
 from regtool.plugins.description import Method
 from regtool.plugins.exchange import Prediction
@@ -47,9 +52,6 @@ from regtool.spatial.grid import Matrix
 Report = Callable[[str, int, int], None]
 
 log = logging.getLogger("regtool.engine")
-
-SEEN = 0.02
-"""Part of an image that is seen at once."""
 
 
 @dataclass
@@ -106,7 +108,7 @@ def open_task(
     outputs = plan.open() if request.output is not None else None
     task = Task(request, inputs, slices, plan, outputs, clock, label)
     companions = companion_warnings(request, inputs)
-    for sentence in [*inputs.warnings, *companions, *_unreadable_elsewhere(request, inputs)]:
+    for sentence in [*inputs.warnings, *companions, *unreadable_elsewhere(request, inputs)]:
         task.warn(sentence)
     return task
 
@@ -202,20 +204,20 @@ def finish(
         labels = None
         if inputs.moving_labels is not None:
             labels = resample(inputs.moving_labels, inputs.fixed.grid, chain, "nearest")
-    if not task.label and (beyond := _beyond(request, inputs, warped)):
-        log.info("%s", beyond)
+    if not task.label and (zeros := beyond(request, inputs, warped)):
+        log.info("%s", zeros)
     with clock("measure"):
         numbers = _measure(request, inputs, chain, warped, labels) | more
     if "topology" in more:
         topology.compare(more["topology"], numbers.get("dice"))
-    worse = _got_worse(numbers["similarity"])
+    worse = got_worse(numbers["similarity"])
     if worse:
         if request.fail_if_worse:
             raise WorseError(f"{worse}; nothing was written (--fail-if-worse)")
         task.warn(worse)
     fallen = overlap_warning(inputs, numbers.get("dice"))
     if fallen:
-        task.warn(fallen)
+        task.warn(fallen + exchanged(inputs, chain, numbers["dice"]))
     inverse = None
     if request.inverse:
         with clock("inverse"):
@@ -238,39 +240,6 @@ def _note(record: dict[str, Any], prediction: Prediction, method: str) -> None:
     if taken:
         raise PluginError(f"method '{method}': its note '{taken[0]}' has the name of an entry")
     record.update(prediction.notes)
-
-
-def _beyond(request: Request, inputs: Inputs, warped: NDArray[Any]) -> str | None:
-    """What to say where zeros beyond the moving image stand out, as they do among Hounsfield units.
-
-    Interpolation seldom gives zero exactly, so zeros that the moving image lacks are beyond it.
-    """
-    moving = inputs.moving.array
-    if request.fill or moving.min() >= 0:
-        return None
-    share = float(np.mean(warped == 0))
-    if share < SEEN or float(np.mean(moving == 0)) > share / 2:
-        return None
-    return (
-        f"{share:.0%} of the warped image lie beyond {inputs.moving.name} and are 0; "
-        "--fill VALUE gives them another intensity (CT: -1000)"
-    )
-
-
-def _unreadable_elsewhere(request: Request, inputs: Inputs) -> list[str]:
-    """ITK takes a field of one slice for 2-D and puts it at z = 0, with the plane's normal along z.
-
-    ANTs then finds every point outside the field and applies the affine alone, without a word.
-    """
-    grid = inputs.fixed.grid
-    if request.output is None or request.composite or not inputs.fixed.is_one_slice:
-        return []
-    if abs(grid.origin[2]) <= 0.5 and abs(abs(grid.direction[8]) - 1) < 1e-6:
-        return []
-    return [
-        f"{inputs.fixed.name}: ITK and ANTs place the field of a one-slice volume at z = 0 and "
-        "would ignore this one; for them add --composite and use Composite.h5"
-    ]
 
 
 def _initial(request: Request, inputs: Inputs, registrar: Registrar) -> Matrix:
@@ -305,13 +274,3 @@ def _measure(
     numbers["dice"] = measure.overlap(inputs, labels)
     numbers["tre_mm"] = measure.landmarks(inputs, chain)
     return {key: value for key, value in numbers.items() if value is not None}
-
-
-def _got_worse(similarity: dict[str, dict[str, float]]) -> str | None:
-    local = similarity["local_ncc"]
-    if local["after"] >= local["before"] - NOISE:
-        return None
-    return (
-        f"the similarity got worse: local NCC {local['before']:.3f} before, "
-        f"{local['after']:.3f} after; look at the result before you use it"
-    )

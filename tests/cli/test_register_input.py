@@ -108,7 +108,7 @@ def test_no_overlap(regtool: Program, tmp_path: Path) -> None:
     ran = regtool(*args)
     assert ran.code == 3
     assert "--initial com" in ran.err and "fixed.nii.gz" in ran.err
-    one_line(ran.err)
+    one_line(ran.err.splitlines()[-1])  # before it, that such an image is empty
     assert outputs(tmp_path) == []
     regtool(*args, "--initial", "com").ok()
 

@@ -147,6 +147,16 @@ def test_overlap_that_falls(tiny: Pair, regtool: Program, tmp_path: Path) -> Non
     assert sentence.endswith(" after; look at the result before you use it")
 
 
+def test_labels_that_are_swapped(tiny: Pair, regtool: Program, tmp_path: Path) -> None:
+    given = {"fixed_labels": tiny["moving_labels"], "moving_labels": tiny["fixed_labels"]}
+    (sentence,) = warned(regtool, tmp_path, tiny, **given)
+    right = regtool("register", *QUICK, tiny["fixed"], tiny["moving"], "--json",
+                    "--fixed-labels", tiny["fixed_labels"], "--moving-labels",
+                    tiny["moving_labels"], "--overwrite").ok()  # fmt: skip
+    dice = json.loads(right.out)["dice"]["after"]["mean"]
+    assert sentence.endswith(f" (exchanged {dice:.3f}: are the labels swapped?)")
+
+
 def test_landmarks(tiny: Pair, regtool: Program, tmp_path: Path) -> None:
     """Their error is told; those of the other frame of axes lie outside."""
     args = ("register", *QUICK, tiny["fixed"], tiny["moving"], "-o", "out_", "--fixed-points")
