@@ -145,6 +145,12 @@ def check_unchanged(path: Path, digest: Any, record_path: str | Path) -> Path:
     return path
 
 
+def recorded_output(record_path: str | Path, record: Mapping[str, Any], role: str) -> Path:
+    """As ``output_path``, if the file still has the recorded hash; otherwise InputError."""
+    path = output_path(record_path, record, role)
+    return check_unchanged(path, record["outputs"][role].get("sha256"), record_path)
+
+
 def input_path(
     record_path: str | Path,
     record: Mapping[str, Any],

@@ -13,7 +13,7 @@ from regtool.errors import InputError, UsageError
 from regtool.imaging.nifti import check_grid, check_memory
 from regtool.imaging.transforms import Transform, read_affine, read_field, read_transforms
 from regtool.paths import expanded, is_file
-from regtool.record import AFFINE, FIELD, INVERSE, SUFFIX, is_record, output_path, read_record
+from regtool.record import AFFINE, FIELD, INVERSE, SUFFIX, is_record, read_record, recorded_output
 from regtool.spatial.grid import Grid
 
 
@@ -84,14 +84,16 @@ def _inverted(transforms: list[Transform], path: str) -> Chain:
 
 def _read_record(path: str, inverse: bool) -> Chain:
     record = read_record(path)
-    affine = read_affine(output_path(path, record, AFFINE))
+    affine = read_affine(recorded_output(path, record, AFFINE))
     if not inverse:
-        field, grid = read_field(output_path(path, record, FIELD))
+        field, grid = read_field(recorded_output(path, record, FIELD))
         return Chain([(field, grid), affine], grid)
     reference = _recorded_grid(path, record, "moving")
     if INVERSE in record.get("outputs", {}):
-        return Chain([inverted(affine), read_field(output_path(path, record, INVERSE))], reference)
-    back = _inverted([read_field(output_path(path, record, FIELD)), affine], path)
+        return Chain(
+            [inverted(affine), read_field(recorded_output(path, record, INVERSE))], reference
+        )
+    back = _inverted([read_field(recorded_output(path, record, FIELD)), affine], path)
     return Chain(back.transforms, reference, back.notes)
 
 

@@ -15,7 +15,7 @@ from regtool.imaging.gridded import read_mask_on
 from regtool.imaging.image_write import check_suffix
 from regtool.imaging.transforms import read_affine, read_field
 from regtool.imaging.writing import Outputs
-from regtool.record import AFFINE, FIELD, SUFFIX, is_record, output_path, read_record
+from regtool.record import AFFINE, FIELD, SUFFIX, is_record, read_record, recorded_output
 from regtool.spatial.jacobian import field_jacobian, folds
 
 FLOOR = 1e-3
@@ -50,8 +50,8 @@ def jacobian(
     warp = Path(source)
     if is_record(source):
         record = read_record(source)
-        warp = output_path(source, record, FIELD)
-        affine = read_affine(output_path(source, record, AFFINE))
+        warp = recorded_output(source, record, FIELD)
+        affine = read_affine(recorded_output(source, record, AFFINE))
     target = Path(output) if output is not None else _beside(Path(source), log)
     inputs = [source, warp, *([mask] if mask else [])]
     outputs = Outputs({"map": target}, inputs=inputs, overwrite=overwrite)

@@ -26,8 +26,8 @@ from regtool.record import (
     check_unchanged,
     fill_of,
     input_path,
-    output_path,
     read_record,
+    recorded_output,
     records_below,
 )
 from regtool.report.values import at
@@ -63,10 +63,10 @@ def pair_view_from(
     moving_labels = moving_labels or _companion(record_path, record, "moving_labels", read_labels)
     fixed_mask = fixed_mask or _companion(record_path, record, "fixed_mask", read_mask)
     grid = fixed.grid
-    field, field_grid = read_field(_output(record_path, record, FIELD))
+    field, field_grid = read_field(recorded_output(record_path, record, FIELD))
     if not field_grid.same_as(grid):
         raise InputError(f"{record_path}: its field does not lie on the grid of {fixed.name}")
-    affine = read_affine(_output(record_path, record, AFFINE), grid.ndim)
+    affine = read_affine(recorded_output(record_path, record, AFFINE), grid.ndim)
     chain: list[Transform] = [(field, grid), affine]
     warped_labels = None
     if moving_labels is not None:
@@ -75,7 +75,7 @@ def pair_view_from(
         grid=grid,
         fixed=fixed.array,
         moving=resample(moving, grid, default=fill_of(record)),
-        warped=on_grid(read_image(_output(record_path, record, WARPED)), grid, "linear"),
+        warped=on_grid(read_image(recorded_output(record_path, record, WARPED)), grid, "linear"),
         field=field,
         affine=affine,
         record=record,
@@ -109,10 +109,10 @@ def images_of(record_path: str | Path) -> tuple[Volume, NDArray[Any], NDArray[An
     """
     record = read_record(record_path)
     fixed = read_image(_input(record_path, record, "fixed"))
-    warped = on_grid(read_image(_output(record_path, record, WARPED)), fixed.grid, "linear")
+    warped = on_grid(read_image(recorded_output(record_path, record, WARPED)), fixed.grid, "linear")
     labels = None
     if isinstance(at(record, "outputs", LABELS), Mapping):
-        labels = on_grid(read_labels(_output(record_path, record, LABELS)), fixed.grid)
+        labels = on_grid(read_labels(recorded_output(record_path, record, LABELS)), fixed.grid)
     return fixed, warped, labels
 
 
@@ -129,11 +129,6 @@ def _companion(record_path: str | Path, record: Mapping[str, Any], which: str, r
     return None if path is None else reader(path)
 
 
-def _output(record_path: str | Path, record: Mapping[str, Any], role: str) -> Path:
-    path = output_path(record_path, record, role)
-    return check_unchanged(path, record["outputs"][role].get("sha256"), record_path)
-
-
 def _extras(record_path: str | Path, record: Mapping[str, Any], grid: Grid) -> dict[str, ExtraView]:
     """The images and fields that a method gave beside its warp; of a series a few frames.
 
@@ -148,7 +143,9 @@ def _extras(record_path: str | Path, record: Mapping[str, Any], grid: Grid) -> d
         frame_of = re.fullmatch(r"(.+?)\d+Warp", stem)
         if frame_of is not None and f"{frame_of[1]}.nii.gz" in images:
             continue
-        volume = read_image(_output(record_path, record, name), ("scalar", "vector", "series"))
+        volume = read_image(
+            recorded_output(record_path, record, name), ("scalar", "vector", "series")
+        )
         values = np.asarray(volume.array)
         if volume.kind != "series":
             found[stem] = ExtraView(values, volume.grid)
