@@ -15,7 +15,7 @@ from regtool.engine.device import choose_device, limited_threads
 from regtool.errors import GeometryError, InputError, UsageError
 from regtool.imaging.destination import image_stem
 from regtool.imaging.image_write import check_suffix
-from regtool.imaging.points import read_points, write_points
+from regtool.imaging.points import POINT_SUFFIXES, check_points_suffix, read_points, write_points
 from regtool.imaging.reading import read_image, read_labels
 from regtool.imaging.resample import resample, transform_points
 from regtool.imaging.volume import Volume
@@ -23,7 +23,6 @@ from regtool.imaging.writing import Outputs
 from regtool.record import is_record
 from regtool.spatial.grid import Grid
 
-_POINT_SUFFIXES = (".csv", ".fcsv", ".txt")
 _FEW_VALUES = 64
 """A linear interpolation of an image with fewer distinct whole numbers earns a warning."""
 
@@ -56,18 +55,18 @@ def apply(
     goes the other way. Raises the errors of ``regtool.errors``, UsageError among them for a
     reference or an interpolation of landmarks.
     """
-    points = str(subject).lower().endswith(_POINT_SUFFIXES)
+    points = str(subject).lower().endswith(POINT_SUFFIXES)
     where = choose_device(device)
     if points:
         _refuse_ignored(subject, reference, interpolation)
     target = Path(output) if output is not None else _default_output(Path(subject), points)
+    (check_points_suffix if points else check_suffix)(target)
     inputs = [subject, *([reference] if reference else []), *map(_file_of, transforms)]
     outputs = Outputs({"result": target}, inputs=inputs, overwrite=overwrite)
     if points:
         chain = read_chain(transforms, inverse)
         side = "moving" if inverse else "fixed"
         return _apply_to_points(subject, chain, side, outputs, target)
-    check_suffix(target)
     reader = read_labels if interpolation == "label" else read_image
     volume = reader(subject, allow=("scalar", "rgb", "series", "vector"))
     with limited_threads(threads):

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from regtool.errors import InputError
+from regtool.errors import InputError, UsageError
 from regtool.imaging.reading import check_file
 
+POINT_SUFFIXES = (".csv", ".fcsv", ".txt")
 _AXES = ("x", "y", "z")
 _FCSV_COLUMNS = "id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID"
 
@@ -77,6 +78,14 @@ def read_points(path: str | Path, ndim: int | None = None) -> Landmarks:
         points[i] = [_number(file, number, row[columns.index(axis)]) for axis in axes]
     points[:, :2] *= sign
     return Landmarks(points, columns, rows)
+
+
+def check_points_suffix(path: str | Path) -> None:
+    """Raise UsageError unless the name ends as that of a landmark file."""
+    if not str(path).lower().endswith(POINT_SUFFIXES):
+        raise UsageError(
+            f"{path}: landmarks are text, not an image; use a name in {', '.join(POINT_SUFFIXES)}"
+        )
 
 
 def write_points(
