@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from regtool.engine.chain import Chain, read_chain
+from regtool.engine.chain import Chain, parse, read_chain
 from regtool.engine.companions import outside
 from regtool.engine.device import choose_device, limited_threads
 from regtool.errors import GeometryError, InputError, UsageError
@@ -61,7 +61,11 @@ def apply(
         _refuse_ignored(subject, reference, interpolation)
     target = Path(output) if output is not None else _default_output(Path(subject), points)
     (check_points_suffix if points else check_suffix)(target)
-    inputs = [subject, *([reference] if reference else []), *map(_file_of, transforms)]
+    inputs = [
+        subject,
+        *([reference] if reference else []),
+        *(link.path for link in parse(transforms)),
+    ]
     outputs = Outputs({"result": target}, inputs=inputs, overwrite=overwrite)
     if points:
         chain = read_chain(transforms, inverse)
@@ -93,10 +97,6 @@ def _refuse_ignored(subject: str | Path, reference: object, interpolation: str) 
         raise UsageError(
             f"{subject}: landmarks have no grid and are not interpolated; leave out {given}"
         )
-
-
-def _file_of(spec: str) -> str:
-    return spec[1:-1].rpartition(",")[0] if spec.startswith("[") else spec
 
 
 def _default_output(subject: Path, points: bool) -> Path:

@@ -26,6 +26,39 @@ class Chain:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Link:
+    """One ``-t``: a file, and whether ``[file,1]`` asks for its inverse."""
+
+    path: str
+    flipped: bool = False
+
+
+def parse(specs: Sequence[str]) -> list[Link]:
+    """The files that repeated ``-t`` name; nothing is read.
+
+    ``[file,1]`` means inverted, ``[file,0]`` and ``file`` as it is. Raises UsageError.
+    """
+    if not specs:
+        raise UsageError("no transform; give at least one -t (a record stands for a whole chain)")
+    return [_parsed(spec) for spec in specs]
+
+
+def _parsed(spec: str) -> Link:
+    if not (spec.startswith("[") and spec.endswith("]")):
+        return Link(spec)
+    path, _, flag = spec[1:-1].rpartition(",")
+    path, flag = path.strip(), flag.strip()
+    if not path or flag not in ("0", "1"):
+        raise UsageError(f"-t {spec}: write [affine.mat,1] to invert a linear transform")
+    if flag == "1" and is_record(path):
+        raise UsageError(
+            f"-t {spec}: only linear transforms are inverted so; for the way back of a record use "
+            f"-t {path} --inverse"
+        )
+    return Link(path, flag == "1")
+
+
 def read_chain(specs: Sequence[str], inverse: bool = False) -> Chain:
     """Read the transforms of repeated ``-t``, in the order of antsApplyTransforms.
 
@@ -34,10 +67,9 @@ def read_chain(specs: Sequence[str], inverse: bool = False) -> Chain:
     record's own inverse field is used where there is one, others are inverted numerically.
     Raises UsageError, InputError, GeometryError.
     """
-    if not specs:
-        raise UsageError("no transform; give at least one -t (a record stands for a whole chain)")
+    named = parse(specs)
     _refuse_lone_warp(specs)
-    links = [_read(spec, inverse) for spec in specs]
+    links = [_read(link, inverse) for link in named]
     if inverse:
         links.reverse()
     transforms = [t for link in links for t in link.transforms]
@@ -45,27 +77,17 @@ def read_chain(specs: Sequence[str], inverse: bool = False) -> Chain:
     return Chain(transforms, reference, tuple(n for link in links for n in link.notes))
 
 
-def _read(spec: str, inverse: bool) -> Chain:
-    if is_record(spec):
-        return _read_record(spec, inverse)
-    path, flipped = _bracketed(spec)
+def _read(link: Link, inverse: bool) -> Chain:
+    path = link.path
+    if is_record(path):
+        return _read_record(path, inverse)
     transforms = read_transforms(path)
-    if flipped and any(isinstance(t, tuple) for t in transforms):
-        raise UsageError(f"-t {spec}: only linear transforms can be inverted so; use --inverse")
+    if link.flipped and any(isinstance(t, tuple) for t in transforms):
+        raise UsageError(f"-t [{path},1]: only linear transforms can be inverted so; use --inverse")
     reference = next((t[1] for t in transforms if isinstance(t, tuple)), None)
-    if flipped != inverse:
+    if link.flipped != inverse:
         return _inverted(transforms, path)
     return Chain(transforms, None if inverse else reference)
-
-
-def _bracketed(spec: str) -> tuple[str, bool]:
-    """``[file,1]`` means inverted, ``[file,0]`` and ``file`` as it is."""
-    if not (spec.startswith("[") and spec.endswith("]")):
-        return spec, False
-    path, _, flag = spec[1:-1].rpartition(",")
-    if not path or flag.strip() not in ("0", "1"):
-        raise UsageError(f"-t {spec}: write [affine.mat,1] to invert a linear transform")
-    return path.strip(), flag.strip() == "1"
 
 
 def _inverted(transforms: list[Transform], path: str) -> Chain:

@@ -10,12 +10,14 @@ import numpy as np
 import torch
 
 from regtool.engine.device import limited_threads
-from regtool.errors import GeometryError
+from regtool.errors import GeometryError, InputError
 from regtool.imaging.gridded import read_mask_on
 from regtool.imaging.image_write import check_suffix
-from regtool.imaging.transforms import read_affine, read_field
+from regtool.imaging.reading import check_file
+from regtool.imaging.transforms import TRANSFORM_SUFFIXES, read_affine, read_field
 from regtool.imaging.writing import Outputs
-from regtool.record import AFFINE, FIELD, SUFFIX, is_record, read_record, recorded_output
+from regtool.paths import is_file
+from regtool.record import AFFINE, COMPOSITE, FIELD, SUFFIX, is_record, read_record, recorded_output
 from regtool.spatial.jacobian import field_jacobian, folds
 
 FLOOR = 1e-3
@@ -52,6 +54,8 @@ def jacobian(
         record = read_record(source)
         warp = recorded_output(source, record, FIELD)
         affine = read_affine(recorded_output(source, record, AFFINE))
+    elif str(source).lower().endswith(TRANSFORM_SUFFIXES):
+        raise _no_field(check_file(source))
     target = Path(output) if output is not None else _beside(Path(source), log)
     inputs = [source, warp, *([mask] if mask else [])]
     outputs = Outputs({"map": target}, inputs=inputs, overwrite=overwrite)
@@ -70,6 +74,22 @@ def jacobian(
     with outputs:
         outputs.image("map", values.float().numpy(), grid)
     return JacobianResult(target, summary)
+
+
+def _no_field(file: Path) -> InputError:
+    """What to give instead of a transform file: the record or the field of the same prefix."""
+    what = "a linear transform has one determinant for all voxels"
+    if file.name.lower().endswith((".h5", ".hdf5")):
+        what = "a chain of transforms in one file"
+    prefix = str(file)
+    for role in (AFFINE, COMPOSITE):
+        prefix = prefix.removesuffix(role)
+    there = [name for name in (prefix + SUFFIX, prefix + FIELD) if is_file(Path(name))]
+    here = f", here {' or '.join(there)}" if there else ""
+    return InputError(
+        f"{file}: {what}; jacobian takes a record (_regtool.json) or a displacement field "
+        f"(PREFIX1Warp.nii.gz){here}"
+    )
 
 
 def _beside(source: Path, log: bool) -> Path:

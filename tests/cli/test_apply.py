@@ -133,6 +133,7 @@ def test_types_and_slopes(dtype: type, done2d: Case, regtool: Program, tmp_path:
         (("moving", "-t", "[affine,2]"), 2, "write [affine.mat,1]"),
         (("moving", "-t", "affine"), 2, "-r REFERENCE is needed"),
         (("moving", "-t", "[warp,1]"), 2, "use --inverse"),
+        (("moving", "-t", "[record,1]"), 2, "r_regtool.json --inverse"),
         (("moving", "-t", "record", "-r", "record"), 3, "give the image"),
         (("moving", "-t", "record", "-o", "out.xyz"), 2, "unknown image format"),
         (("moving", "-t", "record", "-o", "moving", "--overwrite"), 2, "input as well as"),
@@ -156,6 +157,7 @@ def test_refusals(
         "record": done3d.record,
         "affine": done3d.output("0GenericAffine.mat"),
         "[affine,2]": f"[{done3d.output('0GenericAffine.mat')},2]",
+        "[record,1]": f"[{done3d.record},1]",
         "[warp,1]": f"[{done3d.output('1Warp.nii.gz')},1]",
     }
     ran = regtool("apply", *[names.get(a, a) for a in arguments])

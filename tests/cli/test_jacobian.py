@@ -134,6 +134,19 @@ def test_refusals(
     assert says in ran.err
 
 
+def test_a_transform_file_names_what_to_give(
+    done2d: Case, regtool: Program, tmp_path: Path
+) -> None:
+    for role in ("0GenericAffine.mat", "Composite.h5"):
+        ran = regtool("jacobian", done2d.output(role))
+        assert ran.code == 3 and "takes a record (_regtool.json) or a displacement" in ran.err
+        there = f"here {done2d.record} or {done2d.output('1Warp.nii.gz')}"
+        assert there in ran.err and len(ran.err.splitlines()) == 1
+    (tmp_path / "x.mat").write_bytes(done2d.output("0GenericAffine.mat").read_bytes())
+    ran = regtool("jacobian", "x.mat")
+    assert ran.code == 3 and ran.err.endswith("(PREFIX1Warp.nii.gz)\n")
+
+
 def test_existing_output(regtool: Program, tmp_path: Path) -> None:
     write_linear_field(tmp_path / "w.nii.gz", "identity", STRETCH)
     regtool("jacobian", "w.nii.gz").ok()
