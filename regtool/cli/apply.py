@@ -83,6 +83,8 @@ def apply(
     )
     for sentence in result.warnings:
         common.log.warning("%s", sentence)
+    for sentence in result.notes:
+        common.log.info("%s", sentence)
     common.log.info("wrote %s", result.path)
     if as_json:
         common.print_json({"output": str(result.path), "warnings": result.warnings})

@@ -29,10 +29,11 @@ _FEW_VALUES = 64
 
 @dataclass(frozen=True)
 class Applied:
-    """What was written, and what the user should know."""
+    """What was written, what may be wrong with it, and how it was made."""
 
     path: Path
     warnings: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def apply(
@@ -77,7 +78,7 @@ def apply(
         chain = read_chain(transforms, inverse)
         grid, like = _reference(reference, chain, volume)
         values = resample(volume, grid, chain.transforms, interpolation, device=where)
-    warnings = [*volume.warnings, *chain.notes]
+    warnings = [*volume.warnings, *chain.warnings]
     if interpolation in ("linear", "bspline") and _looks_like_labels(volume):
         warnings.append(
             f"{volume.name}: few distinct whole numbers, a label map? "
@@ -88,7 +89,7 @@ def apply(
     with outputs:
         step = volume.header.time_step
         outputs.image("result", values, grid, like=like, kind=volume.kind, time_step=step)
-    return Applied(target, tuple(warnings))
+    return Applied(target, tuple(warnings), chain.notes)
 
 
 def _refuse_ignored(subject: str | Path, reference: object, interpolation: str) -> None:
@@ -118,11 +119,11 @@ def _apply_to_points(
         mapped = np.hstack([mapped, points[:, ndim:]])
     with outputs:
         write_points(outputs.file("result"), mapped, landmarks)
-    warnings = list(chain.notes)
+    warnings = list(chain.warnings)
     if chain.reference is not None:
         beyond = outside(points[:, :ndim], chain.reference, f"the {side} image")
         warnings += [f"{subject}: {beyond}"] if beyond else []
-    return Applied(target, tuple(warnings))
+    return Applied(target, tuple(warnings), chain.notes)
 
 
 def _dimension(chain: Chain) -> int:

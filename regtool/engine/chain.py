@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,21 @@ from regtool.paths import expanded, is_file
 from regtool.record import AFFINE, FIELD, INVERSE, SUFFIX, is_record, read_record, recorded_output
 from regtool.spatial.grid import Grid
 
+INEXACT = 0.1
+"""Voxels; an inverse that misses by more is worth a warning."""
+
 
 @dataclass(frozen=True)
 class Chain:
-    """Transforms in ``resample`` order, and the grid on which they make sense, if known."""
+    """Transforms in ``resample`` order, and the grid on which they make sense, if known.
+
+    ``notes`` say how it was made, ``warnings`` what may be wrong with it.
+    """
 
     transforms: list[Transform]
     reference: Grid | None = None
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,7 +81,12 @@ def read_chain(specs: Sequence[str], inverse: bool = False) -> Chain:
         links.reverse()
     transforms = [t for link in links for t in link.transforms]
     reference = links[0].reference if links else None
-    return Chain(transforms, reference, tuple(n for link in links for n in link.notes))
+    return Chain(
+        transforms,
+        reference,
+        tuple(note for link in links for note in link.notes),
+        tuple(warning for link in links for warning in link.warnings),
+    )
 
 
 def _read(link: Link, inverse: bool) -> Chain:
@@ -92,16 +104,21 @@ def _read(link: Link, inverse: bool) -> Chain:
 
 def _inverted(transforms: list[Transform], path: str) -> Chain:
     turned: list[Transform] = []
-    notes = []
+    notes: list[str] = []
+    warnings: list[str] = []
     for transform in reversed(transforms):
         if isinstance(transform, tuple):
             field, numbers = invert_field(*transform)
             residual = numbers["residual_voxels_max"]
-            notes.append(f"{path}: inverted numerically, residual {residual:.3g} voxels at most")
+            text = f"{path}: inverted numerically, residual {residual:.3g} voxels at most"
+            if residual > INEXACT:
+                warnings.append(f"{text}; where it folds no inverse exists (see regtool jacobian)")
+            else:
+                notes.append(text)
             turned.append((field, transform[1]))
         else:
             turned.append(inverted(transform))
-    return Chain(turned, notes=tuple(notes))
+    return Chain(turned, notes=tuple(notes), warnings=tuple(warnings))
 
 
 def _read_record(path: str, inverse: bool) -> Chain:
@@ -116,7 +133,7 @@ def _read_record(path: str, inverse: bool) -> Chain:
             [inverted(affine), read_field(recorded_output(path, record, INVERSE))], reference
         )
     back = _inverted([read_field(recorded_output(path, record, FIELD)), affine], path)
-    return Chain(back.transforms, reference, back.notes)
+    return replace(back, reference=reference)
 
 
 def _recorded_grid(path: str, record: dict[str, Any], which: str) -> Grid:

@@ -50,3 +50,19 @@ def test_a_file_that_has_changed_is_refused_where_it_is_used(
         else:
             ran.ok()
             (moved.parent / "out.nii.gz").unlink()
+
+
+def test_a_numeric_inverse_is_worth_a_warning_only_where_it_is_not_exact(
+    done2d: Case, regtool: Program, tmp_path: Path
+) -> None:
+    warp = tmp_path / "w.nii.gz"
+    shutil.copy(done2d.output("1Warp.nii.gz"), warp)
+    ran = regtool("apply", done2d.files["fixed"], "-t", warp, "--inverse", "-o", "a.nii.gz").ok()
+    assert "regtool: w.nii.gz: inverted numerically, residual" in ran.err.replace(
+        f"{tmp_path}/", ""
+    )
+    assert "warning" not in ran.err
+    scale(warp, done2d, -8)  # folds
+    ran = regtool("apply", done2d.files["fixed"], "-t", warp, "--inverse", "-o", "b.nii.gz").ok()
+    assert "w.nii.gz: inverted numerically, residual" in ran.err
+    assert ran.err.count("warning: ") == 1 and "no inverse exists" in ran.err
