@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from regtool.engine.chain import Chain, parse, read_chain
+from regtool.engine.chain import Chain, read_chain
 from regtool.engine.companions import outside
 from regtool.engine.device import choose_device, limited_threads
+from regtool.engine.links import parse
+from regtool.engine.sides import wrong_side
 from regtool.errors import GeometryError, InputError, UsageError
 from regtool.imaging.destination import image_stem
 from regtool.imaging.image_write import check_suffix
@@ -62,23 +64,22 @@ def apply(
         _refuse_ignored(subject, reference, interpolation)
     target = Path(output) if output is not None else _default_output(Path(subject), points)
     (check_points_suffix if points else check_suffix)(target)
-    inputs = [
-        subject,
-        *([reference] if reference else []),
-        *(link.path for link in parse(transforms)),
-    ]
+    links = parse(transforms)
+    inputs = [subject, *([reference] if reference else []), *(link.path for link in links)]
     outputs = Outputs({"result": target}, inputs=inputs, overwrite=overwrite)
     if points:
         chain = read_chain(transforms, inverse)
+        mistakes = wrong_side(subject, links, inverse)
         side = "moving" if inverse else "fixed"
-        return _apply_to_points(subject, chain, side, outputs, target)
+        applied = _apply_to_points(subject, chain, side, outputs, target)
+        return replace(applied, warnings=(*applied.warnings, *mistakes))
     reader = read_labels if interpolation == "label" else read_image
     volume = reader(subject, allow=("scalar", "rgb", "series", "vector"))
     with limited_threads(threads):
         chain = read_chain(transforms, inverse)
         grid, like = _reference(reference, chain, volume)
         values = resample(volume, grid, chain.transforms, interpolation, device=where)
-    warnings = [*volume.warnings, *chain.warnings]
+    warnings = [*volume.warnings, *chain.warnings, *wrong_side(subject, links, inverse, volume)]
     if interpolation in ("linear", "bspline") and _looks_like_labels(volume):
         warnings.append(
             f"{volume.name}: few distinct whole numbers, a label map? "

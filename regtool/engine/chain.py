@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any
 
+from regtool.engine.links import Link, parse, refuse_half, wrong_order
 from regtool.engine.results import invert_field, inverted
 from regtool.errors import InputError, UsageError
 from regtool.imaging.nifti import check_grid, check_memory
 from regtool.imaging.transforms import Transform, read_affine, read_field, read_transforms
-from regtool.paths import expanded, is_file
-from regtool.record import AFFINE, FIELD, INVERSE, SUFFIX, is_record, read_record, recorded_output
+from regtool.record import AFFINE, FIELD, INVERSE, is_record, read_record, recorded_output
 from regtool.spatial.grid import Grid
 
 INEXACT = 0.1
@@ -33,39 +33,6 @@ class Chain:
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Link:
-    """One ``-t``: a file, and whether ``[file,1]`` asks for its inverse."""
-
-    path: str
-    flipped: bool = False
-
-
-def parse(specs: Sequence[str]) -> list[Link]:
-    """The files that repeated ``-t`` name; nothing is read.
-
-    ``[file,1]`` means inverted, ``[file,0]`` and ``file`` as it is. Raises UsageError.
-    """
-    if not specs:
-        raise UsageError("no transform; give at least one -t (a record stands for a whole chain)")
-    return [_parsed(spec) for spec in specs]
-
-
-def _parsed(spec: str) -> Link:
-    if not (spec.startswith("[") and spec.endswith("]")):
-        return Link(spec)
-    path, _, flag = spec[1:-1].rpartition(",")
-    path, flag = path.strip(), flag.strip()
-    if not path or flag not in ("0", "1"):
-        raise UsageError(f"-t {spec}: write [affine.mat,1] to invert a linear transform")
-    if flag == "1" and is_record(path):
-        raise UsageError(
-            f"-t {spec}: only linear transforms are inverted so; for the way back of a record use "
-            f"-t {path} --inverse"
-        )
-    return Link(path, flag == "1")
-
-
 def read_chain(specs: Sequence[str], inverse: bool = False) -> Chain:
     """Read the transforms of repeated ``-t``, in the order of antsApplyTransforms.
 
@@ -75,7 +42,7 @@ def read_chain(specs: Sequence[str], inverse: bool = False) -> Chain:
     Raises UsageError, InputError, GeometryError.
     """
     named = parse(specs)
-    _refuse_lone_warp(specs)
+    refuse_half(named)
     links = [_read(link, inverse) for link in named]
     if inverse:
         links.reverse()
@@ -85,7 +52,7 @@ def read_chain(specs: Sequence[str], inverse: bool = False) -> Chain:
         transforms,
         reference,
         tuple(note for link in links for note in link.notes),
-        tuple(warning for link in links for warning in link.warnings),
+        (*wrong_order(named), *(warning for link in links for warning in link.warnings)),
     )
 
 
@@ -127,7 +94,7 @@ def _read_record(path: str, inverse: bool) -> Chain:
     if not inverse:
         field, grid = read_field(recorded_output(path, record, FIELD))
         return Chain([(field, grid), affine], grid)
-    reference = _recorded_grid(path, record, "moving")
+    reference = recorded_grid(path, record, "moving")
     if INVERSE in record.get("outputs", {}):
         return Chain(
             [inverted(affine), read_field(recorded_output(path, record, INVERSE))], reference
@@ -136,7 +103,8 @@ def _read_record(path: str, inverse: bool) -> Chain:
     return replace(back, reference=reference)
 
 
-def _recorded_grid(path: str, record: dict[str, Any], which: str) -> Grid:
+def recorded_grid(path: str | Path, record: Mapping[str, Any], which: str) -> Grid:
+    """The grid of the ``fixed`` or ``moving`` image of a record. Raises InputError."""
     unusable = InputError(f"{path}: says nothing usable about the grid of its {which}")
     try:
         facts = record[which]
@@ -150,18 +118,3 @@ def _recorded_grid(path: str, record: dict[str, Any], which: str) -> Grid:
     check_grid(Path(path), grid)
     check_memory(Path(path), "×".join(map(str, size)), 4 * prod(size))
     return grid
-
-
-def _refuse_lone_warp(specs: Sequence[str]) -> None:
-    """A warp alone is half a registration when its record names a real affine."""
-    if len(specs) != 1 or not specs[0].endswith(FIELD):
-        return
-    beside = expanded(specs[0].removesuffix(FIELD) + SUFFIX)
-    if not is_file(beside):
-        return
-    if read_record(beside).get("affine_is_identity") is False:
-        affine = specs[0].removesuffix(FIELD) + AFFINE
-        raise UsageError(
-            f"-t {specs[0]}: this warp belongs to an affine that is not the identity; "
-            f"use -t {specs[0]} -t {affine}, or -t {beside}"
-        )

@@ -66,3 +66,54 @@ def test_a_numeric_inverse_is_worth_a_warning_only_where_it_is_not_exact(
     ran = regtool("apply", done2d.files["fixed"], "-t", warp, "--inverse", "-o", "b.nii.gz").ok()
     assert "w.nii.gz: inverted numerically, residual" in ran.err
     assert ran.err.count("warning: ") == 1 and "no inverse exists" in ran.err
+
+
+def test_the_wrong_order_of_a_registration_is_told(
+    done2d: Case, moved: Path, regtool: Program
+) -> None:
+    prefix = str(moved).removesuffix("regtool.json")
+    warp, affine = f"{prefix}1Warp.nii.gz", f"{prefix}0GenericAffine.mat"
+    back = f"{prefix}1InverseWarp.nii.gz"
+    fixed, moving = done2d.files["fixed"], done2d.files["moving"]
+    right = f"did you mean -t {warp} -t {affine}, or -t {moved}?"
+    for order in ((warp, affine), (affine, warp)):
+        ran = regtool("apply", moving, "-t", order[0], "-t", order[1], "-o", "o.nii.gz",
+                      "--overwrite").ok()  # fmt: skip
+        wrong = order[0] == affine
+        assert (right in ran.err) is wrong and ran.err.count("warning: ") == wrong
+    right = f"did you mean -t [{affine},1] -t {back}, or -t {moved} --inverse?"
+    for order in ((f"[{affine},1]", back), (back, f"[{affine},1]")):
+        ran = regtool("apply", fixed, "-r", moving, "-t", order[0], "-t", order[1], "-o",
+                      "o.nii.gz", "--overwrite").ok()  # fmt: skip
+        wrong = order[0] == back
+        assert (right in ran.err) is wrong and ran.err.count("warning: ") == wrong
+    ran = regtool("apply", fixed, "-r", moving, "-t", back)
+    assert ran.code == 2 and f"use -t [{affine},1] -t {back}, or -t {moved} --inverse" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [("image", "image"), ("labels", "labels"), ("points", "points"), ("copy", "image")],
+)
+def test_what_belongs_to_the_other_side_is_told(
+    name: str, what: str, done2d: Case, regtool: Program, tmp_path: Path
+) -> None:
+    files = dict(done2d.files)
+    if name == "copy":
+        for side in ("fixed", "moving"):
+            files[f"{side}_copy"] = shutil.copy(files[side], tmp_path / f"{side}_copy.nii.gz")
+    back = [True, False] if name == "points" else [False, True]
+    for side, way in zip(("moving", "fixed"), back, strict=True):
+        subject = files[side if name == "image" else f"{side}_{name}"]
+        out = "o.csv" if name == "points" else "o.nii.gz"
+        more = ("-n", "label") if name == "labels" else ()
+        rest = (*more, "-t", done2d.record, "-o", out, "--overwrite")
+        for inverse in (False, True):
+            ran = regtool("apply", subject, *rest, *(["--inverse"] if inverse else [])).ok()
+            wrong = inverse is not way
+            told = f"{subject}: is the {side} {what} of {done2d.record}; did you mean"
+            assert (told in ran.err) is wrong, ran.err
+            assert ran.err.count("warning: ") == wrong
+            if wrong:
+                assert ran.err.splitlines()[0].endswith("without --inverse?" if inverse else
+                                                        "mean --inverse?")  # fmt: skip
