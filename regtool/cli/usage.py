@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from regtool.cli import ants
 from regtool.errors import UsageError
 
 
@@ -18,9 +19,11 @@ def understood(error: Exception) -> UsageError | None:
     text, asks, options = text.removesuffix(".").partition(" (Possible options: ")
     if asks:
         text += f". Did you mean {options.removesuffix(')')}?"
-    join = "" if text.endswith("?") else ";"
     context = getattr(error, "ctx", None)
     command = _called() if context is None else context.command_path
+    if not asks:
+        text += ants.hint(command, text)
+    join = "" if text.endswith("?") else ";"
     return UsageError(f"{text[:1].lower()}{text[1:]}{join} see {command} --help")
 
 

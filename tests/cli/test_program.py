@@ -164,6 +164,12 @@ def test_usage_errors(regtool: Program) -> None:
     ("args", "says"),
     [
         (["apply", "x.nii", "-n", "labels"], "'labels' is not one of"),
+        (["apply", "x.nii", "-n", "NearestNeighbor"], "'bspline'. Did you mean nearest? see "),
+        (["apply", "x.nii", "-n", "GenericLabel[Linear]"], ". Did you mean label? see "),
+        (["apply", "x.nii", "-n", "BSpline[3]"], ". Did you mean bspline? see "),
+        (["apply", "x.nii", "-n", "Linear"], ". Did you mean linear? see "),
+        (["apply", "-i", "x.nii"], "option: -i: the image is given without an option; see "),
+        (["apply", "x.nii", "-d", "3"], "option: -d: the files say their dimension; see "),
         (["register", "--refin", "a", "b"], "option: --refin. Did you mean "),
         (["regster"], "Did you mean 'register'? see regtool --help"),
         (["demo", "--seed", "x"], "'--seed'"),

@@ -1,0 +1,42 @@
+"""What users of ANTs type out of habit, and what ``apply`` has instead."""
+
+from __future__ import annotations
+
+import re
+
+INTERPOLATIONS = {
+    "linear": "linear",
+    "nearestneighbor": "nearest",
+    "nearestneighbour": "nearest",
+    "multilabel": "label",
+    "genericlabel": "label",
+    "labels": "label",
+    "bspline": "bspline",
+    "cubic": "bspline",
+}
+"""Other names of ``-n``, in small letters and without parameters in brackets."""
+
+_OPTIONS = {
+    "-d": "the files say their dimension",
+    "--dimensionality": "the files say their dimension",
+    "-e": "series and colours are recognised",
+    "--input-image-type": "series and colours are recognised",
+    "-f": "what the image does not cover is 0",
+    "--default-value": "what the image does not cover is 0",
+    "-i": "the image is given without an option",
+    "--input": "the image is given without an option",
+}
+_VALUE = re.compile(r"'-n' / '--interpolation': '(\w+)(?:\[.*\])?' is not one of")
+_OPTION = re.compile(r"no such option: (-\S+)", re.IGNORECASE)
+
+
+def hint(command: str, text: str) -> str:
+    """What to add to an error of the command line, nothing for most of them."""
+    if not command.endswith(" apply"):
+        return ""
+    value, option = _VALUE.search(text), _OPTION.match(text)
+    if value is not None and value[1].lower() in INTERPOLATIONS:
+        return f". Did you mean {INTERPOLATIONS[value[1].lower()]}?"
+    if option is not None and option[1] in _OPTIONS:
+        return f": {_OPTIONS[option[1]]}"
+    return ""
