@@ -29,6 +29,7 @@ def apply(
         typer.Option(
             "-t",
             "--transform",
+            metavar="TRANSFORM",
             help="Transform in the order of antsApplyTransforms (the last is applied first); "
             "[affine.mat,1] inverts; a _regtool.json is the whole chain. Repeatable.",
         ),
@@ -38,13 +39,16 @@ def apply(
         typer.Option(
             "-r",
             "--reference",
+            metavar="IMAGE",
             help="Image whose grid the result has.",
             show_default="the field's or record's grid",
         ),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="Output file.", show_default="NAME_warped.nii.gz"),
+        typer.Option(
+            "-o", "--output", metavar="FILE", help="Output file.", show_default="NAME_warped.nii.gz"
+        ),
     ] = None,
     interpolation: Annotated[
         Interpolation,

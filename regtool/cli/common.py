@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from regtool import __version__
 from regtool.cli import complete, messages
@@ -20,6 +21,7 @@ Device = Annotated[
     str,
     typer.Option(
         "--device",
+        metavar="DEVICE",
         envvar="REGTOOL_DEVICE",
         help=DEVICE_HELP,
         autocompletion=complete.words("auto", "cpu", "cuda"),
@@ -29,6 +31,7 @@ Precision = Annotated[
     str,
     typer.Option(
         "--precision",
+        metavar="PRECISION",
         help="Arithmetic of the network: fp32, bf16 or fp16.",
         autocompletion=complete.words("fp32", "bf16", "fp16"),
     ),
@@ -36,11 +39,17 @@ Precision = Annotated[
 Threads = Annotated[
     int | None,
     typer.Option(
-        "--threads", min=1, envvar="REGTOOL_THREADS", help="CPU threads.", show_default="all"
+        "--threads",
+        metavar="N",
+        min=1,
+        envvar="REGTOOL_THREADS",
+        help="CPU threads.",
+        show_default="all",
     ),
 ]
 Seed = Annotated[
-    int, typer.Option("--seed", min=0, max=2**31 - 1, help="Seed of everything random.")
+    int,
+    typer.Option("--seed", metavar="N", min=0, max=2**31 - 1, help="Seed of everything random."),
 ]
 Verbose = Annotated[
     int, typer.Option("-v", "--verbose", count=True, show_default=False, help="Say more.")
@@ -49,7 +58,8 @@ Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Only warnings and er
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 LogFile = Annotated[
-    Path | None, typer.Option("--log-file", help="Also write messages to this file.")
+    Path | None,
+    typer.Option("--log-file", metavar="FILE", help="Also write messages to this file."),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing output files.")]
 Set = Annotated[
@@ -61,6 +71,20 @@ Set = Annotated[
         autocompletion=complete.settings,
     ),
 ]
+
+
+class Command(TyperCommand):
+    """A command whose help names its arguments without the types that Python has for them."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for parameter in self.params:
+            if parameter.param_type_name == "argument":
+                parameter.display_type_rich = _nothing  # type: ignore[attr-defined]
+
+
+def _nothing(*args: Any, **kwargs: Any) -> None:
+    """No type: newer versions of typer would print <path> or <list[str]>."""
 
 
 @dataclass(frozen=True)

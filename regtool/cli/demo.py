@@ -32,7 +32,10 @@ def demo(
         ),
     ] = Kind.heart3d,
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="Folder for the files.", file_okay=False)
+        Path,
+        typer.Option(
+            "-o", "--output", metavar="FOLDER", help="Folder for the files.", file_okay=False
+        ),
     ] = Path(),
     overwrite: common.Overwrite = False,
     seed: common.Seed = 0,

@@ -28,13 +28,19 @@ def jacobian(
     ],
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="Output file.", show_default="PREFIXJacobian.nii.gz"),
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="Output file.",
+            show_default="PREFIXJacobian.nii.gz",
+        ),
     ] = None,
     log: Annotated[
         bool, typer.Option("--log", help="Write the logarithm, floored at log(0.001).")
     ] = False,
     mask: Annotated[
-        Path | None, typer.Option("--mask", help="Count only inside this mask.")
+        Path | None, typer.Option("--mask", metavar="IMAGE", help="Count only inside this mask.")
     ] = None,
     overwrite: common.Overwrite = False,
     threads: common.Threads = None,

@@ -28,6 +28,7 @@ def methods(
     name: Annotated[
         str | None,
         typer.Argument(
+            metavar="METHOD",
             help="Show everything about this method.",
             show_default=False,
             autocompletion=complete.methods,

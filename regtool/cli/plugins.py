@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from regtool.cli.common import Debug, Json, LogFile, Quiet, Talk, Verbose, hand_down
+from regtool.cli.common import Command, Debug, Json, LogFile, Quiet, Talk, Verbose, hand_down
 from regtool.cli.tables import cell, print_json, print_table
 from regtool.data.readers import READERS
 from regtool.errors import UsageError
@@ -28,7 +28,7 @@ app = typer.Typer(
 app.callback(help=app.info.help)(hand_down)
 
 
-@app.command("list")
+@app.command("list", cls=Command)
 def list_plugins(
     verbose: Verbose = 0,
     quiet: Quiet = False,
@@ -90,9 +90,9 @@ def _states(
     ]
 
 
-@app.command("reader")
+@app.command("reader", cls=Command)
 def show_reader(
-    name: Annotated[str, typer.Argument(help="Name of an installed reader.")],
+    name: Annotated[str, typer.Argument(metavar="READER", help="Name of an installed reader.")],
     verbose: Verbose = 0,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -128,13 +128,19 @@ def show_reader(
         print_table(rows, ("setting", "type", "default", ""), indent=2)
 
 
-@app.command("new")
+@app.command("new", cls=Command)
 def new_plugin(
     name: Annotated[
-        str, typer.Argument(help="Name of the new method: lower-case words joined by hyphens.")
+        str,
+        typer.Argument(
+            metavar="NAME", help="Name of the new method: lower-case words joined by hyphens."
+        ),
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder in which to make the plugin's folder.")
+        Path,
+        typer.Option(
+            "-o", "--output", metavar="FOLDER", help="Folder in which to make the plugin's folder."
+        ),
     ] = Path(),
     verbose: Verbose = 0,
     quiet: Quiet = False,

@@ -59,8 +59,8 @@ def rerun(
 
 
 def diff(
-    first: Annotated[Path, typer.Argument(metavar="A.json", help="A _regtool.json.")],
-    second: Annotated[Path, typer.Argument(metavar="B.json", help="Another one.")],
+    first: Annotated[Path, typer.Argument(metavar="RECORD", help="A _regtool.json.")],
+    second: Annotated[Path, typer.Argument(metavar="OTHER", help="Another one.")],
     exit_code: ExitCode = False,
     verbose: common.Verbose = 0,
     quiet: common.Quiet = False,

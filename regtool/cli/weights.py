@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from regtool.cli import complete
-from regtool.cli.common import Debug, Json, LogFile, Quiet, Talk, Verbose, hand_down
+from regtool.cli.common import Command, Debug, Json, LogFile, Quiet, Talk, Verbose, hand_down
 from regtool.cli.tables import print_json, print_table
 from regtool.errors import UsageError, WeightsError
 from regtool.paths import expanded, is_dir
@@ -31,11 +31,12 @@ log = logging.getLogger("regtool.weights")
 app.callback(help=app.info.help)(hand_down)
 
 
-@app.command("list")
+@app.command("list", cls=Command)
 def list_(
     method: Annotated[
         str | None,
         typer.Argument(
+            metavar="METHOD",
             help="Only this method's weights.",
             show_default=False,
             autocompletion=complete.methods,
@@ -81,10 +82,13 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
-@app.command()
+@app.command(cls=Command)
 def path(
     name: Annotated[
-        str, typer.Argument(help="Name of the weights.", autocompletion=complete.weights)
+        str,
+        typer.Argument(
+            metavar="NAME", help="Name of the weights.", autocompletion=complete.weights
+        ),
     ],
     verbose: Verbose = 0,
     quiet: Quiet = False,
@@ -103,12 +107,12 @@ def path(
         print(weights.folder)
 
 
-@app.command()
+@app.command(cls=Command)
 def verify(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[NAME|PATH]...",
+            metavar="NAME|PATH",
             help="Weights to check; without any, all that are on this machine.",
             show_default=False,
             autocompletion=complete.weights,
@@ -153,12 +157,12 @@ def _word(verdict: Verdict) -> str:
     return f"sound ({verdict.source}, {'matches its pin' if verdict.pinned else 'not pinned'})"
 
 
-@app.command()
+@app.command(cls=Command)
 def pull(
     names: Annotated[
         list[str],
         typer.Argument(
-            metavar="WEIGHTS...",
+            metavar="WEIGHTS",
             help="Names, or hub:org/repo@revision.",
             autocompletion=complete.weights,
         ),
@@ -198,7 +202,7 @@ def pull(
         print_json(records)
 
 
-@app.command()
+@app.command(cls=Command)
 def push(
     name: Annotated[
         str,
@@ -206,10 +210,13 @@ def push(
             metavar="NAME|FOLDER", help="Weights to publish.", autocompletion=complete.weights
         ),
     ],
-    repository: Annotated[str, typer.Argument(metavar="org/repo", help="Repository on the Hub.")],
+    repository: Annotated[str, typer.Argument(metavar="ORG/REPO", help="Repository on the Hub.")],
     private: Annotated[bool, typer.Option("--private", help="Make a private repository.")] = False,
     message: Annotated[
-        str | None, typer.Option("--message", help="Message of the commit.", show_default=False)
+        str | None,
+        typer.Option(
+            "--message", metavar="TEXT", help="Message of the commit.", show_default=False
+        ),
     ] = None,
     write: Annotated[
         bool,

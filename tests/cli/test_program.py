@@ -153,6 +153,22 @@ def test_bracketed_text_is_visible(regtool: Program) -> None:
     assert "[a.mat,b]" in ran.err or "x.nii" in ran.err
 
 
+PAGES = [
+    "apply", "jacobian", "rerun", "diff", "demo", "methods", "weights list", "weights path",
+    "weights verify", "weights pull", "weights push", "plugins list", "plugins reader",
+    "plugins new",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_help_names_values_and_not_their_types(page: str, regtool: Program) -> None:
+    told = regtool(*page.split(), "--help").ok().out
+    for kind in ("<str>", "<path>", "<dir>", "<int", "<float", "list[", "...}", "...]"):
+        assert kind not in told, told
+    usage = told.partition("[OPTIONS]")[2].splitlines()[0]
+    assert usage == usage.upper()
+
+
 def test_usage_errors(regtool: Program) -> None:
     for args in (("regster",), ("register",), ("register", "one"), ("--nonsense",)):
         ran = regtool(*args)
