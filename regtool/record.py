@@ -123,16 +123,24 @@ def output_path(record_path: str | Path, record: Mapping[str, Any], role: str) -
     Only plain file names count, so that a record can be moved with its files and cannot point
     elsewhere. Raises InputError when the record lists none or the file is gone.
     """
-    folder = expanded(record_path).parent
+    path = _listed(record_path, record, role)
+    if not is_file(path):
+        raise InputError(f"{path}: missing, though {record_path} lists it")
+    return path
+
+
+def is_there(record_path: str | Path, record: Mapping[str, Any], role: str) -> bool:
+    """Whether the file that a record lists for a role still is. InputError if it lists none."""
+    return is_file(_listed(record_path, record, role))
+
+
+def _listed(record_path: str | Path, record: Mapping[str, Any], role: str) -> Path:
     outputs = record.get("outputs")
     entry = outputs.get(role) if isinstance(outputs, Mapping) else None
     name = entry.get("file") if isinstance(entry, Mapping) else None
     if not isinstance(name, str) or Path(name).name != name:
         raise InputError(f"{record_path}: lists no {role}")
-    path = folder / name
-    if not is_file(path):
-        raise InputError(f"{path}: missing, though {record_path} lists it")
-    return path
+    return expanded(record_path).parent / name
 
 
 def check_unchanged(path: Path, digest: Any, record_path: str | Path) -> Path:

@@ -26,7 +26,11 @@ def rerun(
     output: Annotated[
         str | None,
         typer.Option(
-            "-o", "--output", metavar="PREFIX", help="Keep the new files.", show_default="removed"
+            "-o",
+            "--output",
+            metavar="PREFIX",
+            show_default="removed",
+            help="Keep the new files, for example to restore lost ones.",
         ),
     ] = None,
     overwrite: common.Overwrite = False,
@@ -43,7 +47,8 @@ def rerun(
     """Repeat the registration of RECORD and say whether the outputs are identical.
 
     The images must be the ones that were registered (SHA-256). Another device, number of threads
-    or version of PyTorch may round differently: the table says how far the files are apart.
+    or version of PyTorch may round differently: the table says how far the files are apart. Old
+    outputs that are missing are made again but cannot be compared.
     """
     common.Talk(verbose, quiet, debug, log_file).start()
     from regtool.engine.repeat.rerun import rerun as engine
@@ -84,10 +89,20 @@ def _tell(comparison: Comparison, names: tuple[str, str], as_json: bool, exit_co
             print_table(facts, header=("differs", *names))
             print()
         print_table([(f.role, _state(f)) for f in comparison.files], header=("output", "state"))
+    answer = _answer(comparison)
     if exit_code and not comparison.identical:
-        common.log.error("the outputs are not identical")  # also with --quiet
+        common.log.error("%s", answer)  # also with --quiet
         raise typer.Exit(7)
-    common.log.info("the outputs are %s", "identical" if comparison.identical else "not identical")
+    common.log.info("%s", answer)
+
+
+def _answer(comparison: Comparison) -> str:
+    missing = ", ".join(comparison.missing)
+    if not missing:
+        return f"the outputs are {'identical' if comparison.identical else 'not identical'}"
+    rest = "identical" if comparison.rest_identical else "not identical"
+    others = f"the others are {rest}" if len(comparison.missing) < len(comparison.files) else ""
+    return f"missing, and so not compared: {missing}{'; ' if others else ''}{others}"
 
 
 def _short(value: Any) -> str:

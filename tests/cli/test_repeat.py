@@ -201,3 +201,33 @@ def test_records_that_cannot_be_repeated(
     assert ran.code == 3 and words in ran.err and len(ran.err.splitlines()) == 1
     ran = regtool("diff", "x_regtool.json", "none.json")
     assert ran.code == 3 and "none.json" in ran.err
+
+
+def test_lost_outputs_are_made_again(made: Path, regtool: Program, tmp_path: Path) -> None:
+    warp = tmp_path / "a_1Warp.nii.gz"
+    before = warp.read_bytes()
+    warp.unlink()
+    ran = regtool("rerun", made, "-o", "rr_", "--json").ok()
+    assert (tmp_path / "rr_1Warp.nii.gz").read_bytes() == before
+    answer = json.loads(ran.out)
+    states = {file["role"]: file["state"] for file in answer["files"]}
+    assert states.pop("1Warp.nii.gz") == "missing" and set(states.values()) == {"identical"}
+    assert not answer["identical"]
+    told = "missing, and so not compared: 1Warp.nii.gz; the others are identical"
+    assert told in ran.err
+    ran = regtool("rerun", made, "--exit-code")
+    assert ran.code == 7 and f"error: {told}" in ran.err
+    assert regtool("diff", made, "rr_regtool.json").code == 3  # nothing is made again there
+    for path in tmp_path.glob("a_*.[nmh]*"):
+        path.unlink()
+    ran = regtool("rerun", made).ok()
+    assert "Composite.h5" in ran.err and "the others" not in ran.err
+
+
+def test_new_files_never_replace_the_record_they_are_compared_with(
+    made: Path, regtool: Program
+) -> None:
+    before = made.read_bytes()
+    ran = regtool("rerun", made, "-o", "a_", "--overwrite")
+    assert ran.code == 2 and "would replace" in ran.err and len(ran.err.splitlines()) == 1
+    assert made.read_bytes() == before

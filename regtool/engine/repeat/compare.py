@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regtool.plain import flat
-from regtool.record import output_path, read_record, sha256
+from regtool.record import is_there, output_path, read_record, sha256
 from regtool.spatial.grid import Grid
 
 NOT_COMPARED = frozenset({"schema", "kind", "date", "command", "seconds", "outputs"})
@@ -36,8 +36,9 @@ class File:
     """An output of both registrations, or of one.
 
     ``state``: ``identical`` (the same bytes, or the same content in another wrapping), ``differs``,
-    ``first only``, ``second only``. For images, fields (mm) and transforms that differ on one grid:
-    ``largest`` difference of a value and the ``share`` of values that differ at all.
+    ``first only``, ``second only``, ``missing`` (the first record's file is gone). For images,
+    fields (mm) and transforms that differ on one grid: ``largest`` difference of a value and the
+    ``share`` of values that differ at all.
     """
 
     role: str
@@ -59,14 +60,25 @@ class Comparison:
         """Whether every output of the one is that of the other."""
         return all(file.state == "identical" for file in self.files)
 
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The outputs of the first record that are gone, and so could not be compared."""
+        return tuple(file.role for file in self.files if file.state == "missing")
 
-def compare(first: str | Path, second: str | Path) -> Comparison:
+    @property
+    def rest_identical(self) -> bool:
+        """Whether every output is identical but those that are missing."""
+        return all(file.state in ("identical", "missing") for file in self.files)
+
+
+def compare(first: str | Path, second: str | Path, lost: bool = False) -> Comparison:
     """Compare two records and the files they list beside them.
 
-    Raises InputError for what is no record, and for files that are missing or unreadable.
+    Raises InputError for what is no record, and for files that are missing or unreadable; with
+    ``lost`` files of the first record may be missing.
     """
     a, b = read_record(first), read_record(second)
-    return Comparison(tuple(_facts(a, b)), tuple(_files(Path(first), a, Path(second), b)))
+    return Comparison(tuple(_facts(a, b)), tuple(_files(Path(first), a, Path(second), b, lost)))
 
 
 def _facts(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[Fact]:
@@ -123,13 +135,17 @@ def _same_weights(first: Mapping[str, Any], second: Mapping[str, Any]) -> frozen
     return frozenset({"weights.path"})
 
 
-def _files(first: Path, a: Mapping[str, Any], second: Path, b: Mapping[str, Any]) -> Iterator[File]:
+def _files(
+    first: Path, a: Mapping[str, Any], second: Path, b: Mapping[str, Any], lost: bool
+) -> Iterator[File]:
     roles = [list(r["outputs"]) if isinstance(r.get("outputs"), Mapping) else [] for r in (a, b)]
     for role in dict.fromkeys([*roles[0], *roles[1]]):
         if role not in roles[1]:
             yield File(role, "first only")
         elif role not in roles[0]:
             yield File(role, "second only")
+        elif lost and not is_there(first, a, role):
+            yield File(role, "missing")
         else:
             yield _file(role, output_path(first, a, role), output_path(second, b, role))
 

@@ -14,6 +14,7 @@ from regtool.engine.repeat.compare import Comparison, compare
 from regtool.engine.request import FILES, Request
 from regtool.engine.task import Report
 from regtool.errors import InputError, UsageError
+from regtool.imaging.destination import checked_prefix, same_file
 from regtool.imaging.initial import INITIAL_KINDS
 from regtool.paths import expanded, is_file
 from regtool.plugins import discovery
@@ -39,18 +40,22 @@ def rerun(
     report: Report | None = None,
     **here: Any,
 ) -> Rerun:
-    """Do again what a record says, and compare the outputs with those beside it.
+    """Do again what a record says, and compare the outputs with those beside it, if still there.
 
     Without ``output`` (a prefix) the new files go to a temporary folder and are removed. ``here``
     are fields of ``Request`` that belong to this computer rather than to the result: ``device``,
     ``threads``, ``offline``, ``overwrite``, ``command``.
     Raises InputError when the record names no files, when an image is missing or is not the one
-    that was registered, or when outputs are gone; UsageError when the method's distribution is not
-    installed; and whatever a registration raises.
+    that was registered; UsageError when the method's distribution is not installed, or when the new
+    files would replace the record; and whatever a registration raises.
     """
     content = read_record(record)
     request = replace(requested(record, content), **here)
     _installed(record, content)
+    if output is not None and same_file(Path(checked_prefix(output) + SUFFIX), expanded(record)):
+        raise UsageError(
+            f"-o {output}: would replace {record}, which is to be compared; choose another prefix"
+        )
     for name in ("fixed", "moving"):
         _unchanged(record, content, name, Path(getattr(request, name)))
     with ExitStack() as stack:
@@ -61,7 +66,7 @@ def rerun(
             kept = True
         again = run(replace(request, output=str(output)), report=report)
         new = again.outputs[SUFFIX]
-        return Rerun(compare(record, new), new if kept else None)
+        return Rerun(compare(record, new, lost=True), new if kept else None)
 
 
 def requested(record: str | Path, content: Mapping[str, Any]) -> Request:
