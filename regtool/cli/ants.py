@@ -39,4 +39,8 @@ def hint(command: str, text: str) -> str:
         return f". Did you mean {INTERPOLATIONS[value[1].lower()]}?"
     if option is not None and option[1] in _OPTIONS:
         return f": {_OPTIONS[option[1]]}"
-    return ""
+    if not text.lower().startswith("got unexpected extra argument"):
+        return ""
+    if text.endswith(("(0])", "(1])")):
+        return ": write [affine.mat,1] without a space"
+    return ": one image at a time, and -t before each transform"

@@ -20,6 +20,11 @@ class Link:
     path: str
     flipped: bool = False
 
+    @property
+    def back(self) -> bool:
+        """Whether it is a part of the way back, as ANTs has it: [affine,1], or an inverse warp."""
+        return self.flipped or self.path.endswith(INVERSE)
+
     def __str__(self) -> str:
         return f"[{self.path},1]" if self.flipped else self.path
 
@@ -85,7 +90,7 @@ def record_of(link: Link) -> Path | None:
     """The record that a transform is, or that lies beside it and names it."""
     if is_record(link.path):
         return expanded(link.path)
-    prefix = None if link.flipped else _prefix(link.path, FIELD, AFFINE)
+    prefix = _prefix(link.path, FIELD, AFFINE, INVERSE)
     return None if prefix is None else expanded(prefix + SUFFIX)
 
 

@@ -13,7 +13,22 @@ from regtool.errors import InputError
 from regtool.imaging.destination import same_file
 from regtool.imaging.volume import Volume
 from regtool.paths import expanded
-from regtool.record import input_path, read_record, sha256
+from regtool.record import (
+    INVERSE_WARPED,
+    LABELS,
+    WARPED,
+    input_path,
+    output_path,
+    read_record,
+    sha256,
+)
+
+_INPUTS = ("image", "labels", "mask", "points")
+_WARPED = {
+    "fixed": {WARPED: "warped image", LABELS: "warped labels"},
+    "moving": {INVERSE_WARPED: "inversely warped image"},
+}
+"""Outputs that lie on a side."""
 
 
 def wrong_side(
@@ -25,34 +40,46 @@ def wrong_side(
     landmarks the other way round; ``inverse`` swaps both. Files are told by their path, images also
     by the recorded hash, which is only computed where the grid is the recorded one.
     """
-    path = record_of(links[0] if inverse else links[-1])
+    link = links[0] if inverse else links[-1]
+    path = record_of(link)
     if path is None:
         return ()
     try:
         record = read_record(path)
     except InputError:
         return ()  # whoever reads the transforms says so, if it matters
-    right, wrong = ("fixed", "moving") if inverse == (volume is not None) else ("moving", "fixed")
+    sides = ["moving", "fixed"]
+    if (volume is None) != (inverse != link.back):
+        sides.reverse()
+    right, wrong = sides
     file = expanded(subject)
-    kinds = ("_points",) if volume is None else ("", "_labels", "_mask")
-    if any(_names(path, record, right + kind, file) for kind in kinds):
+    if any(same_file(other, file) for other in _files(path, record, right)):
         return ()
-    found = next((kind for kind in kinds if _names(path, record, wrong + kind, file)), None)
-    if found is None and volume is not None and _is(path, record, wrong, right, file, volume):
-        found = ""
-    if found is None:
+    named = _files(path, record, wrong).items()
+    what = next((what for other, what in named if same_file(other, file)), None)
+    if what is None and volume is not None and _is(path, record, wrong, right, file, volume):
+        what = f"{wrong} image"
+    if what is None:
         return ()
-    what = f"the {wrong} {found.removeprefix('_') or 'image'} of {path}"
-    where = "going without --inverse" if inverse else "--inverse"
-    return (f"{subject}: is {what}; did you mean {where}?",)
+    is_ = "are" if what.endswith("s") else "is"
+    remedy = "going without --inverse" if inverse else "--inverse"
+    if link.back and not inverse:
+        remedy = f"-t {path}"
+    return (f"{subject}: {is_} the {what} of {path}; did you mean {remedy}?",)
 
 
-def _names(path: Path, record: Mapping[str, Any], name: str, file: Path) -> bool:
-    """Whether a record names a file as one of its inputs."""
-    with contextlib.suppress(InputError):
-        found = input_path(path, record, name)
-        return found is not None and same_file(found, file)
-    return False
+def _files(path: Path, record: Mapping[str, Any], side: str) -> dict[Path, str]:
+    """The files of a record that lie on a side, and what they are."""
+    found: dict[Path, str] = {}
+    for kind in _INPUTS:
+        with contextlib.suppress(InputError):
+            name = input_path(path, record, side if kind == "image" else f"{side}_{kind}")
+            if name is not None:
+                found[name] = f"{side} {kind}"
+    for role, what in _WARPED[side].items():
+        with contextlib.suppress(InputError):
+            found[output_path(path, record, role)] = what
+    return found
 
 
 def _is(

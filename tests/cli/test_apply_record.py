@@ -111,9 +111,28 @@ def test_what_belongs_to_the_other_side_is_told(
         for inverse in (False, True):
             ran = regtool("apply", subject, *rest, *(["--inverse"] if inverse else [])).ok()
             wrong = inverse is not way
-            told = f"{subject}: is the {side} {what} of {done2d.record}; did you mean"
+            be = "are" if what.endswith("s") else "is"
+            told = f"{subject}: {be} the {side} {what} of {done2d.record}; did you mean"
             assert (told in ran.err) is wrong, ran.err
             assert ran.err.count("warning: ") == wrong
             if wrong:
                 assert ran.err.splitlines()[0].endswith("without --inverse?" if inverse else
                                                         "mean --inverse?")  # fmt: skip
+
+
+def test_the_sides_of_the_way_back_and_of_what_is_warped_already(
+    done2d: Case, regtool: Program
+) -> None:
+    affine, back = done2d.output("0GenericAffine.mat"), done2d.output("1InverseWarp.nii.gz")
+    files, record = done2d.files, done2d.record
+    way_back = ("-t", f"[{affine},1]", "-t", back)
+    warped, rest = done2d.output("Warped.nii.gz"), ("-o", "o.nii.gz", "--overwrite")
+    grid = ("-r", files["moving"])
+    for subject, way, told in (
+        (files["fixed"], (*grid, *way_back), ""),
+        (files["moving"], (*grid, *way_back), f"is the moving image of {record}; did you mean -t "),
+        (warped, ("-t", record, "--inverse"), ""),
+        (warped, ("-t", record), f"is the warped image of {record}; did you mean --inverse?"),
+    ):
+        ran = regtool("apply", subject, *way, *rest).ok()
+        assert told in ran.err and ran.err.count("warning: ") == bool(told), ran.err

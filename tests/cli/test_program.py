@@ -186,6 +186,8 @@ def test_usage_errors(regtool: Program) -> None:
         (["apply", "x.nii", "-n", "Linear"], ". Did you mean linear? see "),
         (["apply", "-i", "x.nii"], "option: -i: the image is given without an option; see "),
         (["apply", "x.nii", "-d", "3"], "option: -d: the files say their dimension; see "),
+        (["apply", "x", "-t", "w.nii", "a.mat"], "(a.mat): one image at a time, and -t before "),
+        (["apply", "x", "-t", "[a.mat,", "1]"], "(1]): write [affine.mat,1] without a space; "),
         (["register", "--refin", "a", "b"], "option: --refin. Did you mean "),
         (["regster"], "Did you mean 'register'? see regtool --help"),
         (["demo", "--seed", "x"], "'--seed'"),
