@@ -1,4 +1,4 @@
-"""What users of ANTs type out of habit, and what ``apply`` has instead."""
+"""What users of ANTs type out of habit, and what ``apply`` and ``jacobian`` have instead."""
 
 from __future__ import annotations
 
@@ -32,6 +32,9 @@ _OPTION = re.compile(r"no such option: (-\S+)", re.IGNORECASE)
 
 def hint(command: str, text: str) -> str:
     """What to add to an error of the command line, nothing for most of them."""
+    extra = text.lower().startswith("got unexpected extra argument")
+    if command.endswith(" jacobian") and extra:
+        return ": one record or field alone; -o names the map, --log asks for logarithms"
     if not command.endswith(" apply"):
         return ""
     value, option = _VALUE.search(text), _OPTION.match(text)
@@ -39,7 +42,7 @@ def hint(command: str, text: str) -> str:
         return f". Did you mean {INTERPOLATIONS[value[1].lower()]}?"
     if option is not None and option[1] in _OPTIONS:
         return f": {_OPTIONS[option[1]]}"
-    if not text.lower().startswith("got unexpected extra argument"):
+    if not extra:
         return ""
     if text.endswith(("(0])", "(1])")):
         return ": write [affine.mat,1] without a space"

@@ -89,6 +89,8 @@ def _tell(comparison: Comparison, names: tuple[str, str], as_json: bool, exit_co
             print_table(facts, header=("differs", *names))
             print()
         print_table([(f.role, _state(f)) for f in comparison.files], header=("output", "state"))
+    for sentence in comparison.changed:
+        common.log.warning("%s", sentence)
     answer = _answer(comparison)
     if exit_code and not comparison.identical:
         common.log.error("%s", answer)  # also with --quiet

@@ -188,6 +188,7 @@ def test_usage_errors(regtool: Program) -> None:
         (["apply", "x.nii", "-d", "3"], "option: -d: the files say their dimension; see "),
         (["apply", "x", "-t", "w.nii", "a.mat"], "(a.mat): one image at a time, and -t before "),
         (["apply", "x", "-t", "[a.mat,", "1]"], "(1]): write [affine.mat,1] without a space; "),
+        (["jacobian", "3", "w.nii", "j.nii"], "j.nii): one record or field alone; -o names "),
         (["register", "--refin", "a", "b"], "option: --refin. Did you mean "),
         (["regster"], "Did you mean 'register'? see regtool --help"),
         (["demo", "--seed", "x"], "'--seed'"),

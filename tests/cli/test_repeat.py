@@ -231,3 +231,30 @@ def test_new_files_never_replace_the_record_they_are_compared_with(
     ran = regtool("rerun", made, "-o", "a_", "--overwrite")
     assert ran.code == 2 and "would replace" in ran.err and len(ran.err.splitlines()) == 1
     assert made.read_bytes() == before
+
+
+def test_an_old_output_that_has_changed_is_told(
+    made: Path, regtool: Program, tmp_path: Path
+) -> None:
+    """The repetition is not to blame, and it is kept."""
+    warp = tmp_path / "a_1Warp.nii.gz"
+    for content, state in (
+        ((tmp_path / "a_1InverseWarp.nii.gz").read_bytes(), "differs by at most"),
+        (warp.read_bytes()[:999], "differs (a_1Warp.nii.gz: "),
+    ):
+        warp.write_bytes(content)
+        ran = regtool("rerun", made.name, "-o", "rr_", "--overwrite").ok()
+        told = "warning: a_1Warp.nii.gz: has changed since a_regtool.json was written"
+        assert told in ran.err and ran.err.count("warning: ") == 1
+        assert "wrote rr_regtool.json" in ran.err
+        assert state in next(line for line in ran.out.splitlines() if line.startswith("1Warp"))
+    assert regtool("diff", made.name, "rr_regtool.json").code == 3
+
+
+def test_no_fact_of_what_only_one_record_has_nothing_of(made: Path, regtool: Program) -> None:
+    other = json.loads(made.read_text())
+    assert other["companions"] == {}
+    other["companions"] = {"fixed_labels": "l.nii.gz"}
+    (made.parent / "b_regtool.json").write_text(json.dumps(other))
+    answer = json.loads(regtool("diff", made, "b_regtool.json", "--json").ok().out)
+    assert [fact["name"] for fact in answer["facts"]] == ["companions.fixed_labels"]

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from regtool.errors import GeometryError, InputError
 from regtool.plain import flat
 from regtool.record import is_there, output_path, read_record, sha256
 from regtool.spatial.grid import Grid
@@ -54,6 +55,8 @@ class Comparison:
 
     facts: tuple[Fact, ...]
     files: tuple[File, ...]
+    changed: tuple[str, ...] = ()
+    """Sentences about files that are not those of their records any more."""
 
     @property
     def identical(self) -> bool:
@@ -75,10 +78,12 @@ def compare(first: str | Path, second: str | Path, lost: bool = False) -> Compar
     """Compare two records and the files they list beside them.
 
     Raises InputError for what is no record, and for files that are missing or unreadable; with
-    ``lost`` files of the first record may be missing.
+    ``lost`` files of the first record may be so.
     """
     a, b = read_record(first), read_record(second)
-    return Comparison(tuple(_facts(a, b)), tuple(_files(Path(first), a, Path(second), b, lost)))
+    changed: list[str] = []
+    files = tuple(_files(Path(first), a, Path(second), b, lost, changed))
+    return Comparison(tuple(_facts(a, b)), files, tuple(changed))
 
 
 def _facts(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[Fact]:
@@ -95,7 +100,8 @@ def _entries(record: Mapping[str, Any]) -> dict[str, Any]:
     The request has them; elsewhere a record repeats what was typed, which is relative to a folder
     that nobody knows any more.
     """
-    found = dict(flat({k: v for k, v in record.items() if k not in NOT_COMPARED}))
+    entries = flat({k: v for k, v in record.items() if k not in NOT_COMPARED})
+    found = {name: value for name, value in entries if value != {}}
     asked, companions = record.get("request"), record.get("companions")
     if not isinstance(asked, Mapping):
         return found
@@ -136,7 +142,12 @@ def _same_weights(first: Mapping[str, Any], second: Mapping[str, Any]) -> frozen
 
 
 def _files(
-    first: Path, a: Mapping[str, Any], second: Path, b: Mapping[str, Any], lost: bool
+    first: Path,
+    a: Mapping[str, Any],
+    second: Path,
+    b: Mapping[str, Any],
+    lost: bool,
+    changed: list[str],
 ) -> Iterator[File]:
     roles = [list(r["outputs"]) if isinstance(r.get("outputs"), Mapping) else [] for r in (a, b)]
     for role in dict.fromkeys([*roles[0], *roles[1]]):
@@ -147,12 +158,31 @@ def _files(
         elif lost and not is_there(first, a, role):
             yield File(role, "missing")
         else:
-            yield _file(role, output_path(first, a, role), output_path(second, b, role))
+            one, digest = _hashed(first, a, role, changed)
+            other, again = _hashed(second, b, role, changed)
+            if digest == again:
+                yield File(role, "identical")
+                continue
+            try:
+                yield _file(role, one, other)
+            except (InputError, GeometryError) as error:
+                if not lost:
+                    raise
+                yield File(role, "differs", why=str(error))
+
+
+def _hashed(
+    path: Path, record: Mapping[str, Any], role: str, changed: list[str]
+) -> tuple[Path, str]:
+    """An output and its hash now; ``changed`` grows where that is not the recorded one."""
+    file = output_path(path, record, role)
+    digest = sha256(file)
+    if record["outputs"][role].get("sha256") not in (None, digest):
+        changed.append(f"{file}: has changed since {path} was written")
+    return file, digest
 
 
 def _file(role: str, first: Path, second: Path) -> File:
-    if sha256(first) == sha256(second):
-        return File(role, "identical")
     if role.endswith(IMAGES):
         (x, grid), (y, other) = _image(first), _image(second)
         if x.shape != y.shape or grid != other:
