@@ -8,7 +8,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from regtool.engine.links import Link, parse, refuse_half, wrong_order
+from regtool.engine.links import Link, parse, wrong_order
 from regtool.engine.results import invert_field, inverted
 from regtool.errors import InputError, UsageError
 from regtool.imaging.nifti import check_grid, check_memory
@@ -42,7 +42,6 @@ def read_chain(specs: Sequence[str], inverse: bool = False) -> Chain:
     Raises UsageError, InputError, GeometryError.
     """
     named = parse(specs)
-    refuse_half(named)
     links = [_read(link, inverse) for link in named]
     if inverse:
         links.reverse()

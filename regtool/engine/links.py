@@ -30,13 +30,16 @@ class Link:
 
 
 def parse(specs: Sequence[str]) -> list[Link]:
-    """The files that repeated ``-t`` name; nothing is read.
+    """The files that repeated ``-t`` name; none of them is read, but a record beside a lone warp.
 
-    ``[file,1]`` means inverted, ``[file,0]`` and ``file`` as it is. Raises UsageError.
+    ``[file,1]`` means inverted, ``[file,0]`` and ``file`` as it is. Raises UsageError, also for
+    half a registration.
     """
     if not specs:
         raise UsageError("no transform; give at least one -t (a record stands for a whole chain)")
-    return [_parsed(spec) for spec in specs]
+    links = [_parsed(spec) for spec in specs]
+    _refuse_half(links)
+    return links
 
 
 def _parsed(spec: str) -> Link:
@@ -54,7 +57,7 @@ def _parsed(spec: str) -> Link:
     return Link(path, flag == "1")
 
 
-def refuse_half(links: Sequence[Link]) -> None:
+def _refuse_half(links: Sequence[Link]) -> None:
     """Raise UsageError for a warp alone whose record beside it names a real affine."""
     if len(links) != 1 or links[0].flipped:
         return

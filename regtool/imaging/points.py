@@ -84,7 +84,7 @@ def check_points_suffix(path: str | Path) -> None:
     """Raise UsageError unless the name ends as that of a landmark file."""
     if not str(path).lower().endswith(POINT_SUFFIXES):
         raise UsageError(
-            f"{path}: landmarks are text, not an image; use a name in {', '.join(POINT_SUFFIXES)}"
+            f"{path}: landmarks are written as {', '.join(POINT_SUFFIXES)}; choose such a name"
         )
 
 

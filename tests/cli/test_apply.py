@@ -141,7 +141,7 @@ def test_types_and_slopes(dtype: type, done2d: Case, regtool: Program, tmp_path:
         (("missing.csv", "-t", "record"), 3, "missing.csv: no such file"),
         (("p.csv", "-t", "record", "-r", "fixed.nii.gz"), 2, "leave out -r"),
         (("p.csv", "-t", "record", "-n", "label"), 2, "leave out -n"),
-        (("p.csv", "-t", "record", "-o", "p.nii.gz"), 2, "landmarks are text, not an image"),
+        (("p.csv", "-t", "record", "-o", "p.nii.gz"), 2, "landmarks are written as .csv"),
         (("moving", "-t", "record", "-o", "p.csv"), 2, "unknown image format"),
         (("p.csv", "-t", "record", "--device", "gpu"), 2, "--device gpu"),
         (("moving", "-t", "record", "-n", "cubic"), 2, "cubic"),
