@@ -112,7 +112,7 @@ def _apply_to_points(
 ) -> Applied:
     landmarks = read_points(subject)
     points = landmarks.points
-    ndim = _dimension(chain)
+    ndim = _dimension(chain) if chain.transforms else points.shape[1]
     if points.shape[1] < ndim:
         raise GeometryError(f"{subject}: {points.shape[1]} coordinates for a {ndim}-D transform")
     mapped = transform_points(points[:, :ndim], chain.transforms)

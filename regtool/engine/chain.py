@@ -37,12 +37,13 @@ def read_chain(specs: Sequence[str], inverse: bool = False) -> Chain:
     """Read the transforms of repeated ``-t``, in the order of antsApplyTransforms.
 
     The one given last is applied to the moving image first. ``[affine.mat,1]`` is the inverse of a
-    linear transform, a record stands for its whole chain. ``inverse`` turns everything round; a
-    record's own inverse field is used where there is one, others are inverted numerically.
+    linear transform, a record stands for its whole chain, ``identity`` for nothing. ``inverse``
+    turns everything round; a record's own inverse field is used where there is one, others are
+    inverted numerically.
     Raises UsageError, InputError, GeometryError.
     """
     named = parse(specs)
-    links = [_read(link, inverse) for link in named]
+    links = [_read(link, inverse) for link in named if not link.is_identity]
     if inverse:
         links.reverse()
     transforms = [t for link in links for t in link.transforms]

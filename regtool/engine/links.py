@@ -21,6 +21,11 @@ class Link:
     flipped: bool = False
 
     @property
+    def is_identity(self) -> bool:
+        """Whether it is ANTs' word for no transform at all, and not a file of that name."""
+        return self.path == "identity" and not is_file(Path(self.path))
+
+    @property
     def back(self) -> bool:
         """Whether it is a part of the way back, as ANTs has it: [affine,1], or an inverse warp."""
         return self.flipped or self.path.endswith(INVERSE)

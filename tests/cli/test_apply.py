@@ -213,3 +213,19 @@ def test_hand_made_shift(regtool: Program, tmp_path: Path) -> None:
     values = read_array(tmp_path / "o.nii.gz")
     assert values[2, 4, 4] == 100 and values.sum() == 100
     assert points_of(grid).shape == (*grid.shape, 3)
+
+
+def test_identity_only_changes_the_grid(done3d: Case, regtool: Program, tmp_path: Path) -> None:
+    moving, fixed = done3d.files["moving"], done3d.files["fixed"]
+    regtool("apply", moving, "-r", moving, "-t", "identity", "-o", "same.nii.gz").ok()
+    np.testing.assert_allclose(read_array(tmp_path / "same.nii.gz"), read_array(moving), atol=1e-3)
+    record = ("-t", done3d.record, "-o", "o.nii.gz", "--overwrite")
+    regtool("apply", moving, "-t", "identity", *record).ok()
+    warped = read_array(done3d.output("Warped.nii.gz"))
+    np.testing.assert_allclose(read_array(tmp_path / "o.nii.gz"), warped, atol=1e-2)
+    ran = regtool("apply", moving, "-t", "identity", "-o", "x.nii.gz")
+    assert ran.code == 2 and "-r REFERENCE is needed" in ran.err
+    points = done3d.files["fixed_points"]
+    regtool("apply", points, "-t", "identity", "-o", "p.csv").ok()
+    np.testing.assert_allclose(read_csv(tmp_path / "p.csv"), read_csv(points))
+    regtool("apply", fixed, "-r", moving, "-t", "[identity,0]", "-o", "y.nii.gz").ok()
