@@ -87,10 +87,13 @@ def apply(
         )
     if not values.any() and not _reaches(volume, grid, chain):
         warnings.append(f"nothing of {volume.name} reaches the reference grid; all is 0")
+    notes = chain.notes
+    if reference is None and chain.reference is None:
+        notes += (f"{volume.name}: the result has its own grid; -r IMAGE gives another",)
     with outputs:
         step = volume.header.time_step
         outputs.image("result", values, grid, like=like, kind=volume.kind, time_step=step)
-    return Applied(target, tuple(warnings), chain.notes)
+    return Applied(target, tuple(warnings), notes)
 
 
 def _refuse_ignored(subject: str | Path, reference: object, interpolation: str) -> None:
