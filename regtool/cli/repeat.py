@@ -60,6 +60,8 @@ def rerun(
         )  # fmt: skip
     if result.record is not None:
         common.log.info("wrote %s", result.record)
+    elif result.comparison.missing:
+        common.log.info("some of the old files are missing; -o PREFIX keeps the new ones")
     _tell(result.comparison, ("then", "now"), as_json, exit_code)
 
 
@@ -114,7 +116,7 @@ def _short(value: Any) -> str:
 
 def _state(file: File) -> str:
     if file.state != "differs":
-        return file.state
+        return f"{file.state} ({file.why})" if file.why else file.state
     if file.largest is None or file.share is None:
         return f"differs ({file.why})"
     return f"differs by at most {file.largest:.3g}, in {100 * file.share:.3g} % of the values"

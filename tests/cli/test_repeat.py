@@ -216,7 +216,8 @@ def test_lost_outputs_are_made_again(made: Path, regtool: Program, tmp_path: Pat
     told = "missing, and so not compared: 1Warp.nii.gz; the others are identical"
     assert told in ran.err
     ran = regtool("rerun", made, "--exit-code")
-    assert ran.code == 7 and f"error: {told}" in ran.err
+    assert ran.code == 7 and f"error: {told}" in ran.err and "-o PREFIX keeps" in ran.err
+    assert "missing (made again, with the recorded hash)" in ran.out
     assert regtool("diff", made, "rr_regtool.json").code == 3  # nothing is made again there
     for path in tmp_path.glob("a_*.[nmh]*"):
         path.unlink()

@@ -156,7 +156,8 @@ def _files(
         elif role not in roles[0]:
             yield File(role, "second only")
         elif lost and not is_there(first, a, role):
-            yield File(role, "missing")
+            same = a["outputs"][role].get("sha256") == sha256(output_path(second, b, role))
+            yield File(role, "missing", why="made again, with the recorded hash" if same else "")
         else:
             one, digest = _hashed(first, a, role, changed)
             other, again = _hashed(second, b, role, changed)
