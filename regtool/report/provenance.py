@@ -89,7 +89,9 @@ def _settings(found: Any) -> str:
     if not isinstance(found, Mapping):
         return ""
     levels = found.get("levels")
-    parts = [("", {key: value for key, value in found.items() if key != "levels"})]
+    parts: list[tuple[str, Mapping[str, Any]]] = [
+        ("", {key: value for key, value in found.items() if key != "levels"})
+    ]
     for number, level in enumerate(levels if isinstance(levels, list) else (), 1):
         parts.append((f"level {number}: ", level if isinstance(level, Mapping) else {}))
     return "; ".join(
