@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +13,9 @@ from regtool.cli import common, complete, progress
 from regtool.cli.evaluation_tables import print_evaluation, print_series, tell
 from regtool.engine.evaluate.settings import METRICS
 from regtool.errors import PairsFailed, UsageError
+
+if TYPE_CHECKING:
+    from regtool.engine.evaluate.items import Item
 
 
 class Labels(StrEnum):
@@ -181,7 +185,7 @@ def evaluate(
             result = _series(sources or [], series, frames, frame_range)
         common.print_json(result) if as_json else print_series(result)
         return
-    from regtool.engine.evaluate.items import collect, inputs_of, name_runs
+    from regtool.engine.evaluate.items import collect, inputs_of
     from regtool.engine.evaluate.many import evaluate_all
     from regtool.engine.evaluate.names import read_names
     from regtool.engine.evaluate.settings import Settings, parse_metrics, parse_structures
@@ -202,7 +206,7 @@ def evaluate(
         if path is not None
     }  # fmt: skip
     items = collect(sources or [], files=files)
-    named = name_runs(runs or [], {item.run for item in items})
+    named = _named_runs(items, sources or [], runs or [])
     for name, source in named:
         items += collect([source], name, files)
     if not items:
@@ -224,6 +228,18 @@ def evaluate(
         print_evaluation(result)
     if result["failed"]:
         raise PairsFailed(f"{len(result['failed'])} of {len(items)} could not be evaluated")
+
+
+def _named_runs(items: list[Item], sources: list[str], runs: list[str]) -> list[tuple[str, str]]:
+    """Names and sources of the other runs; one source beside them gives its items a name too."""
+    from regtool.engine.evaluate.items import name_runs
+
+    taken = {item.run for item in items}
+    if not runs or len(sources) != 1 or "" not in taken:
+        return name_runs(runs, taken)
+    (own, _), *others = name_runs(runs, taken - {""}, sources[0])
+    items[:] = [item if item.run else replace(item, run=own) for item in items]
+    return others
 
 
 def _series(

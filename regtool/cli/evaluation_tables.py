@@ -43,6 +43,8 @@ def print_series(result: dict[str, Any]) -> None:
 
 def tell(result: dict[str, Any]) -> None:
     """Log remarks and failures; the data itself goes to stdout."""
+    for sentence in result["notes"]:
+        log.warning("%s", sentence)
     for pair in result["pairs"]:
         for sentence in pair["notes"]:
             log.warning("%s: %s", pair["name"], sentence)
