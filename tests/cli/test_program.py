@@ -174,6 +174,10 @@ def test_usage_errors(regtool: Program) -> None:
             ["rerun", "a.json", "b.json", "c.json"],
             "argument(s) (b.json c.json); see regtool rerun",
         ),
+        (["register", "--set", "preset", "fast", "a", "b"], "--set preset: write it as NAME=VALUE"),
+        (["register", "a", "b", "--set=n=1", "--set", "k", "v"], "--set k: write it as NAME=VALUE"),
+        (["register", "a", "b", "c", "--set", "k=v"], "unexpected extra argument(s) (c)"),
+        (["train", "-m", "vtn", "-o", "d", "--set", "lr", "1"], "--set lr: write it as KEY=VALUE"),
     ],
 )
 def test_a_usage_error_is_one_line(args: list[str], says: str, regtool: Program) -> None:
@@ -182,6 +186,15 @@ def test_a_usage_error_is_one_line(args: list[str], says: str, regtool: Program)
     assert len(ran.err.splitlines()) == 1, ran.err
     assert ran.err.startswith("regtool: error: ") and ran.err.endswith(" --help\n")
     assert says in ran.err and "Value error" not in ran.err
+
+
+@pytest.mark.parametrize(("typed", "named"), [(["--threads", "0"], False), ([], True)])
+def test_a_variable_is_blamed_only_for_its_own_value(
+    typed: list[str], named: bool, regtool: Program
+) -> None:
+    ran = regtool("register", "a", "b", *typed, env={"REGTOOL_THREADS": "0"})
+    assert ran.code == 2 and "'--threads'" in ran.err
+    assert ("REGTOOL_THREADS" in ran.err) == named
 
 
 def test_debug_shows_the_traceback(regtool: Program) -> None:
