@@ -158,7 +158,7 @@ def register(
     ] = None,
     report_pngs: Annotated[
         Path | None,
-        typer.Option("--report-pngs", metavar="FOLDER", help="The pictures of --report as files."),
+        typer.Option("--report-pngs", metavar="FOLDER", help="Also write pictures as PNG files."),
     ] = None,
     fail_if_worse: Annotated[
         bool, typer.Option("--fail-if-worse", help="Exit 7, writing nothing, if similarity falls.")
