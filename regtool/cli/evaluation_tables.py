@@ -59,10 +59,13 @@ def tell(result: dict[str, Any]) -> None:
         _tell_repeated(result["pairs"])
     for run, count in comparison["unmatched"].items():
         if count:
-            log.warning("%s: %d pairs are not in every run and not compared", run, count)
+            what = "1 pair is" if count == 1 else f"{count} pairs are"
+            log.warning("%s: %s not in every run and not compared", run or "(no name)", what)
     for run, count in comparison["repeated"].items():
         if count:
-            log.warning("%s: %d records share their images; not compared", run, count)
+            log.warning(
+                "%s: %d records share their images; not compared", run or "(no name)", count
+            )
     for one in result["failed"][:LISTED]:
         log.error("%s: %s", one["name"], one["error"])
     if len(result["failed"]) > LISTED:
@@ -115,8 +118,6 @@ def _title(key: str, result: dict[str, Any]) -> str:
     if colon:
         return f"  {structure}"
     title = TITLES[metric]
-    if metric == "dice":
-        title += f", labels {result['settings']['label_interpolation']}"
     if metric == "surface_dice":
         title += f" at {result['settings']['surface_tolerance_mm']:g} mm"
     if metric in ("folds", "sd_jacobian", "sd_log_jacobian"):

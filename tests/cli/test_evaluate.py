@@ -134,7 +134,7 @@ def test_table_of_one_pair(done2d: Case, regtool: Program) -> None:
     lines = [line.split("  ") for line in ran.out.splitlines()]
     assert lines[0][0] == "r"
     titles = [line[0] or f"  {line[1]}" for line in lines[1:]]
-    assert titles[:3] == ["Dice, labels nearest", "  2", "  7"]
+    assert titles[:3] == ["Dice", "  2", "  7"]
     assert "surface Dice at 2 mm" in titles and "TRE (mm)" in titles
     assert "NCC" not in ran.out
     assert ran.err == "regtool: labels warped with: nearest\n"
@@ -233,7 +233,7 @@ def test_groups_regions_and_names(runs: Path, regtool: Program, tmp_path: Path) 
     record = runs / "half" / "pair1_regtool.json"
     (tmp_path / "names.csv").write_text("label,name\n1,wall\n2,pool\n3,spot\n")
     out = regtool("evaluate", record, "--metrics", "dice", "--names", "names.csv").ok().out
-    assert [line.split()[0] for line in out.splitlines()[1:]] == ["Dice,", "wall", "pool", "spot"]
+    assert [line.split()[0] for line in out.splitlines()[1:]] == ["Dice", "wall", "pool", "spot"]
     out = regtool("evaluate", record, "--metrics", "dice", "--regions", "acdc").ok().out
     assert [line.split("  ")[1] for line in out.splitlines()[2:]] == [
         "LV cavity", "myocardium", "LV", "RV", "heart",
