@@ -45,6 +45,7 @@ def create() -> typer.Typer:
         weights,
     )
     from regtool.cli.common import show_version
+    from regtool.cli.usage import Command
 
     app = typer.Typer(
         name="regtool",
@@ -67,7 +68,7 @@ def create() -> typer.Typer:
         ("methods", methods.methods, "List the installed methods, or show all of one."),
         ("demo", demo.demo, "Write a generated pair of images with labels, to try."),
     ):
-        app.command(name, short_help=summary)(command)
+        app.command(name, cls=Command, short_help=summary)(command)
     app.add_typer(weights.app, name="weights")
     app.add_typer(plugins.app, name="plugins")
     return app

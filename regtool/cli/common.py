@@ -15,11 +15,12 @@ from regtool.cli.tables import print_json as print_json
 
 log = logging.getLogger("regtool.cli")
 
-DEVICE_HELP = "auto, cpu, cuda or cuda:N. An explicit cuda that is absent fails."
+DEVICE_HELP = "auto takes a GPU where there is one; an explicit cuda that is absent fails."
 Device = Annotated[
     str,
     typer.Option(
         "--device",
+        metavar="auto|cpu|cuda[:N]",
         envvar="REGTOOL_DEVICE",
         help=DEVICE_HELP,
         autocompletion=complete.words("auto", "cpu", "cuda"),
@@ -29,18 +30,25 @@ Precision = Annotated[
     str,
     typer.Option(
         "--precision",
-        help="Arithmetic of the network: fp32, bf16 or fp16.",
+        metavar="fp32|bf16|fp16",
+        help="Arithmetic of the network.",
         autocompletion=complete.words("fp32", "bf16", "fp16"),
     ),
 ]
 Threads = Annotated[
     int | None,
     typer.Option(
-        "--threads", min=1, envvar="REGTOOL_THREADS", help="CPU threads.", show_default="all"
+        "--threads",
+        metavar="N",
+        min=1,
+        envvar="REGTOOL_THREADS",
+        help="CPU threads.",
+        show_default="all",
     ),
 ]
 Seed = Annotated[
-    int, typer.Option("--seed", min=0, max=2**31 - 1, help="Seed of everything random.")
+    int,
+    typer.Option("--seed", metavar="N", min=0, max=2**31 - 1, help="Seed of everything random."),
 ]
 Verbose = Annotated[
     int, typer.Option("-v", "--verbose", count=True, show_default=False, help="Say more.")
@@ -49,7 +57,8 @@ Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Only warnings and er
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 LogFile = Annotated[
-    Path | None, typer.Option("--log-file", help="Also write messages to this file.")
+    Path | None,
+    typer.Option("--log-file", metavar="FILE", help="Also write messages to this file."),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing output files.")]
 Set = Annotated[

@@ -44,7 +44,8 @@ PLOTS = (".png", ".pdf", ".svg")
 
 def _file(name: str, what: str) -> Any:
     """An option for a file that takes the place of the one the record names."""
-    return typer.Option(f"--{name}", help=what, show_default="the record's own")
+    kind = "FILE.csv" if name.endswith("points") else "FILE"
+    return typer.Option(f"--{name}", metavar=kind, help=what, show_default="the record's own")
 
 
 Fixed = Annotated[Path | None, _file("fixed", "Fixed image, if it has moved.")]
@@ -103,26 +104,43 @@ def evaluate(
         ),
     ] = None,
     names: Annotated[
-        Path | None, typer.Option("--names", help="Table that names labels (CSV, FreeSurfer's).")
+        Path | None,
+        typer.Option(
+            "--names", metavar="TABLE", help="Table that names labels (CSV, FreeSurfer's)."
+        ),
     ] = None,
     label_interpolation: Annotated[
         Labels,
-        typer.Option("--label-interpolation", help="nearest, or label: one-hot linear, arg-max."),
+        typer.Option(
+            "--label-interpolation",
+            metavar="nearest|label",
+            help="nearest, or label: one-hot linear, arg-max.",
+        ),
     ] = Labels.nearest,
     surface_tolerance: Annotated[
         float, typer.Option("--surface-tolerance", metavar="MM", help="Of the surface Dice.")
     ] = 2.0,
     differences: Annotated[
         Differences,
-        typer.Option("--jacobian", help="Differences: central without the outermost layer."),
+        typer.Option(
+            "--jacobian",
+            metavar="central|forward",
+            help="Differences: central without the outermost layer.",
+        ),
     ] = Differences.central,
     mask: Annotated[
         Path | None,
-        typer.Option("--mask", help="Count images and Jacobian only inside (fixed image)."),
+        typer.Option(
+            "--mask", metavar="FILE", help="Count images and Jacobian only inside (fixed image)."
+        ),
     ] = None,
     intensities: Annotated[
         Intensities,
-        typer.Option("--intensities", help="unit: the fixed image's range becomes 0 to 1."),
+        typer.Option(
+            "--intensities",
+            metavar="stored|unit",
+            help="unit: the fixed image's range becomes 0 to 1.",
+        ),
     ] = Intensities.stored,
     runs: Annotated[
         list[str] | None,
@@ -136,12 +154,17 @@ def evaluate(
     series: Annotated[
         Path | None,
         typer.Option(
-            "--series", help="Generated 4-D series.", show_default="the record's Trajectory"
+            "--series",
+            metavar="FILE",
+            help="Generated 4-D series.",
+            show_default="the record's Trajectory",
         ),
     ] = None,
     frames: Annotated[
         Path | None,
-        typer.Option("--frames", help="Real 4-D series to compare a generated one with."),
+        typer.Option(
+            "--frames", metavar="FILE", help="Real 4-D series to compare a generated one with."
+        ),
     ] = None,
     frame_range: Annotated[
         str | None,
@@ -153,10 +176,14 @@ def evaluate(
         ),
     ] = None,
     table: Annotated[
-        Path | None, typer.Option("--csv", help="Write one row a registration to this file.")
+        Path | None,
+        typer.Option(
+            "--csv", metavar="FILE.csv", help="Write one row a registration to this file."
+        ),
     ] = None,
     boxplot: Annotated[
-        Path | None, typer.Option("--boxplot", help="Draw box plots (.png, .pdf, .svg).")
+        Path | None,
+        typer.Option("--boxplot", metavar="FILE", help="Draw box plots (.png, .pdf, .svg)."),
     ] = None,
     overwrite: common.Overwrite = False,
     device: common.Device = "auto",

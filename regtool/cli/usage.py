@@ -5,7 +5,19 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from typer.core import TyperCommand
+
 from regtool.errors import UsageError
+
+
+class Command(TyperCommand):
+    """A command whose help names its arguments without the Python type of their values."""
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        for argument in self.params:
+            if argument.param_type_name == "argument" and argument.metavar is not None:
+                vars(argument)["display_type_rich"] = lambda ctx: None
 
 
 def understood(error: Exception) -> UsageError | None:

@@ -112,6 +112,13 @@ def test_help_fits_a_narrow_terminal(command: str, regtool: Program) -> None:
     assert "\x1b" not in ran.out
 
 
+@pytest.mark.parametrize("command", ["evaluate", "train"])
+def test_help_has_words_for_values_and_no_python_types(command: str, regtool: Program) -> None:
+    out = regtool(command, "--help").ok().out
+    assert not re.search(r"<[a-z]", out) and "list[" not in out
+    assert "--device auto|cpu|cuda[:N]" in out and "--threads N" in out
+
+
 def test_no_summary_is_cut(regtool: Program) -> None:
     wide = {"COLUMNS": "80", "TERMINAL_WIDTH": "80"}
     for group in ((), ("weights",), ("plugins",)):
