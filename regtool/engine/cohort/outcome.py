@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -101,4 +102,5 @@ _FIGURES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 def _number(record: Any, *keys: str) -> float | None:
     for key in keys:
         record = record.get(key) if isinstance(record, Mapping) else None
-    return float(record) if isinstance(record, int | float) else None
+    number = isinstance(record, int | float) and math.isfinite(record)
+    return float(record) if number else None
