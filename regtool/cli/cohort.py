@@ -74,7 +74,9 @@ def register_pairs(
         common.log.info("wrote %s", page)
     if as_json:
         common.print_json(result)
-    _raise_for(result["failed"], "failed", "; the same command tries again what failed")
+    again = any(one["code"] != UsageError.exit_code for one in result["failed"])
+    advice = "; the same command tries again what failed" if again else ""
+    _raise_for(result["failed"], "failed", advice)
 
 
 def _instead(name: str) -> str:

@@ -135,7 +135,8 @@ def test_other_settings_are_not_taken_for_complete(
     assert ran.code == 7
     assert "q_regtool.json: made with" in ran.err and "--overwrite" in ran.err
     ran = regtool(*args, "--set", "passes=1")
-    assert ran.code == 7 and "2 pairs failed" in ran.err
+    assert ran.code == 7 and "2 pairs failed" in ran.err and "tries again" not in ran.err
+    assert "p_regtool.json: made with no --set (now --set passes=1); use --overwrite" in ran.err
     assert complete(tmp_path / "out") == before
     regtool(*args, "--set", "passes=1", "--overwrite").ok()
     after = complete(tmp_path / "out")
