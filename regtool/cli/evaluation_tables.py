@@ -145,9 +145,10 @@ def _print_summary(result: dict[str, Any], keys: list[str]) -> None:
 
 
 def _print_runs(result: dict[str, Any], keys: list[str]) -> None:
-    """A column of mean (SD) for each run over the pairs that all have, and the tests."""
+    """Mean (SD) before and of each run, over the pairs that all have, and the tests."""
     runs, tests = result["comparison"]["summary"], result["comparison"]["tests"]
-    header = ["metric", *(run or "(no name)" for run in runs)]
+    before = result["comparison"]["before"]
+    header = ["metric", *(["before"] if before else []), *(run or "(no name)" for run in runs)]
     for run in tests:
         header += [
             f"{run or '(no name)'} - {result['comparison']['reference'] or '(no name)'}",
@@ -156,7 +157,7 @@ def _print_runs(result: dict[str, Any], keys: list[str]) -> None:
         ]
     rows = []
     for key in keys:
-        row = [_title(key, result)]
+        row = [_title(key, result)] + ([spread(key, before.get(key))] if before else [])
         row += [spread(key, summary.get(key)) for summary in runs.values()]
         for test in tests.values():
             row += _test(key, test.get(key))

@@ -185,7 +185,10 @@ def test_runs_side_by_side(runs: Path, regtool: Program) -> None:
     assert test["p"] == pytest.approx(stats.wilcoxon(values["good"], values["first"]).pvalue)
     out = regtool(*args).ok().out
     assert "good - first" in out.splitlines()[0]
+    assert out.split("\n")[0].split()[:4] == ["metric", "before", "first", "good"]
     dice = next(line for line in out.splitlines() if line.startswith("Dice"))
+    before = np.mean([p["before"]["dice"] for p in result["pairs"] if p["run"] == "first"])
+    assert dice.split()[1] == f"{before:.4f}"
     assert f"+{test['mean_difference']:.4f}" in dice and "0.031" in dice
 
 
@@ -202,8 +205,8 @@ def test_one_pair_in_two_runs_has_no_spread_and_no_p(runs: Path, regtool: Progra
     args = ("evaluate", "--compare", f"first={pair[0]}", "--compare", f"next={pair[1]}")
     dice = regtool(*args, "--metrics", "dice").ok().out.splitlines()[1].split("  ")
     cells = [cell.strip() for cell in dice if cell.strip()]
-    assert cells[1].endswith(" (-)") and cells[2].endswith(" (-)")
-    assert cells[3].startswith("+") and cells[4:] == ["1", "-"]
+    assert all(cell.endswith(" (-)") for cell in cells[1:4])  # before, and each run
+    assert cells[4].startswith("+") and cells[5:] == ["1", "-"]
     found = json.loads(regtool(*args, "--json").ok().out)["comparison"]
     assert found["tests"]["next"]["dice"]["p"] is None
     assert found["summary"]["next"]["dice"]["sd"] is None
