@@ -24,6 +24,7 @@ class Greedy(nn.Module):
     def forward(self, pair: Pair, options: GreedyOptions, context: Context) -> Prediction:
         """Return the displacement; coarse levels that the image is too thin for are left out.
 
+        The note ``settings`` says what greedy was given.
         Raises UsageError when ``radius`` has the wrong number of values.
         """
         shape = tuple(pair.fixed.image.shape[2:])
@@ -42,10 +43,14 @@ class Greedy(nn.Module):
             )
         settings = {
             **options.model_dump(),
-            "iterations": options.iterations[-levels:],
-            "radius": options.radius if len(options.radius) > 1 else options.radius * len(shape),
+            "iterations": list(options.iterations[-levels:]),
+            "radius": list(
+                options.radius if len(options.radius) > 1 else options.radius * len(shape)
+            ),
         }
-        return register_each(pair, context, "greedy", "regtool_greedy.tool:register", settings)
+        answer = register_each(pair, context, "greedy", "regtool_greedy.tool:register", settings)
+        answer.notes["settings"] = settings
+        return answer
 
 
 def possible_levels(shape: tuple[int, ...], wanted: int) -> int:

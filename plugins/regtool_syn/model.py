@@ -16,8 +16,14 @@ class Syn(nn.Module):
     """Registers each pair of a batch by the deformable stage of ANTs."""
 
     def forward(self, pair: Pair, options: SynOptions, context: Context) -> Prediction:
-        """Return the displacement and its inverse, both as ANTs estimates them."""
-        return register_each(pair, context, "syn", "regtool_syn.tool:register", options.settings())
+        """Return the displacement and its inverse, both as ANTs estimates them.
+
+        The note ``settings`` says what ANTs was given.
+        """
+        settings = options.settings()
+        answer = register_each(pair, context, "syn", "regtool_syn.tool:register", settings)
+        answer.notes["settings"] = {**settings, "iterations": list(settings["iterations"])}
+        return answer
 
 
 def build(config: Mapping[str, Any]) -> nn.Module:

@@ -63,16 +63,20 @@ def register_pairs(
     if not watch:
         return
     common.log.info(
-        "%d pairs: %d registered, %d complete before, %d failed, in %.1f s; see %s",
-        result["pairs"], result["done"], result["skipped"], len(result["failed"]),
+        "%s: %d registered, %d complete before, %d failed, in %.1f s; see %s",
+        _counted(result["pairs"]), result["done"], result["skipped"], len(result["failed"]),
         result["seconds"], cohort.folder / f"{cohort.name}.json",
     )  # fmt: skip
+    if result["medians"]:
+        common.log.info("medians: %s", _medians(result))
     if page is not None:
         write_cohort_report(cohort.folder, page, result["failed"], template.overwrite)
         common.log.info("wrote %s", page)
     if as_json:
         common.print_json(result)
-    _raise_for(result["failed"], "failed", "; the same command tries again what failed")
+    again = any(one["code"] != UsageError.exit_code for one in result["failed"])
+    advice = "; the same command tries again what failed" if again else ""
+    _raise_for(result["failed"], "failed", advice)
 
 
 def _instead(name: str) -> str:
@@ -90,13 +94,28 @@ def _raise_for(failed: list[dict[str, Any]], verb: str, advice: str = "") -> Non
         common.log.error("%s: %s", one["name"], one["error"].removeprefix(f"{one['name']}: "))
     rest = len(failed) - LISTED
     more = f" ({rest} more are in the summary)" if rest > 0 else ""
-    what = "1 pair" if len(failed) == 1 else f"{len(failed)} pairs"
-    raise PairsFailed(f"{what} {verb}{more}{advice}")
+    raise PairsFailed(f"{_counted(len(failed))} {verb}{more}{advice}")
+
+
+def _counted(pairs: int) -> str:
+    return "1 pair" if pairs == 1 else f"{pairs} pairs"
+
+
+def _medians(result: Mapping[str, Any]) -> str:
+    """``local NCC 0.412 before, 0.611 after``, and so on; of how many pairs where not of all."""
+    words = {"local_ncc": "local NCC %.3f before, %.3f after", "dice": "Dice %.3f before, %.3f "
+             "after", "tre_mm": "TRE %.2f mm before, %.2f after"}  # fmt: skip
+    parts = []
+    for name, found in result["medians"].items():
+        part = words[name] % (found["before"], found["after"])
+        fewer = found["n"] < result["done"] + result["skipped"]
+        parts.append(part + (f" (of {_counted(found['n'])})" if fewer else ""))
+    return "; ".join(parts)
 
 
 def _opening(cohort: Cohort) -> str:
     states = [item.complete for item in cohort.items]
-    line = f"{len(states)} pairs, {sum(states)} complete already"
+    line = f"{_counted(len(states))}, {sum(states)} complete already"
     if cohort.ranks.count > 1:
         line = f"process {cohort.ranks.rank + 1} of {cohort.ranks.count}: {line}"
     return line

@@ -16,12 +16,12 @@ from regtool.cli.tables import print_json as print_json
 
 log = logging.getLogger("regtool.cli")
 
-DEVICE_HELP = "auto, cpu, cuda or cuda:N. An explicit cuda that is absent fails."
+DEVICE_HELP = "auto takes a GPU where there is one; an explicit cuda that is absent fails."
 Device = Annotated[
     str,
     typer.Option(
         "--device",
-        metavar="DEVICE",
+        metavar="auto|cpu|cuda[:N]",
         envvar="REGTOOL_DEVICE",
         help=DEVICE_HELP,
         autocompletion=complete.words("auto", "cpu", "cuda"),
@@ -31,8 +31,8 @@ Precision = Annotated[
     str,
     typer.Option(
         "--precision",
-        metavar="PRECISION",
-        help="Arithmetic of the network: fp32, bf16 or fp16.",
+        metavar="fp32|bf16|fp16",
+        help="Arithmetic of the network.",
         autocompletion=complete.words("fp32", "bf16", "fp16"),
     ),
 ]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +13,9 @@ from regtool.cli import common, complete, progress
 from regtool.cli.evaluation_tables import print_evaluation, print_series, tell
 from regtool.engine.evaluate.settings import METRICS
 from regtool.errors import PairsFailed, UsageError
+
+if TYPE_CHECKING:
+    from regtool.engine.evaluate.items import Item
 
 
 class Labels(StrEnum):
@@ -40,7 +44,8 @@ PLOTS = (".png", ".pdf", ".svg")
 
 def _file(name: str, what: str) -> Any:
     """An option for a file that takes the place of the one the record names."""
-    return typer.Option(f"--{name}", help=what, show_default="the record's own")
+    kind = "FILE.csv" if name.endswith("points") else "FILE"
+    return typer.Option(f"--{name}", metavar=kind, help=what, show_default="the record's own")
 
 
 Fixed = Annotated[Path | None, _file("fixed", "Fixed image, if it has moved.")]
@@ -99,26 +104,43 @@ def evaluate(
         ),
     ] = None,
     names: Annotated[
-        Path | None, typer.Option("--names", help="Table that names labels (CSV, FreeSurfer's).")
+        Path | None,
+        typer.Option(
+            "--names", metavar="TABLE", help="Table that names labels (CSV, FreeSurfer's)."
+        ),
     ] = None,
     label_interpolation: Annotated[
         Labels,
-        typer.Option("--label-interpolation", help="nearest, or label: one-hot linear, arg-max."),
+        typer.Option(
+            "--label-interpolation",
+            metavar="nearest|label",
+            help="nearest, or label: one-hot linear, arg-max.",
+        ),
     ] = Labels.nearest,
     surface_tolerance: Annotated[
         float, typer.Option("--surface-tolerance", metavar="MM", help="Of the surface Dice.")
     ] = 2.0,
     differences: Annotated[
         Differences,
-        typer.Option("--jacobian", help="Differences: central without the outermost layer."),
+        typer.Option(
+            "--jacobian",
+            metavar="central|forward",
+            help="Differences: central without the outermost layer.",
+        ),
     ] = Differences.central,
     mask: Annotated[
         Path | None,
-        typer.Option("--mask", help="Count images and Jacobian only inside (fixed image)."),
+        typer.Option(
+            "--mask", metavar="FILE", help="Count images and Jacobian only inside (fixed image)."
+        ),
     ] = None,
     intensities: Annotated[
         Intensities,
-        typer.Option("--intensities", help="unit: the fixed image's range becomes 0 to 1."),
+        typer.Option(
+            "--intensities",
+            metavar="stored|unit",
+            help="unit: the fixed image's range becomes 0 to 1.",
+        ),
     ] = Intensities.stored,
     runs: Annotated[
         list[str] | None,
@@ -132,12 +154,17 @@ def evaluate(
     series: Annotated[
         Path | None,
         typer.Option(
-            "--series", help="Generated 4-D series.", show_default="the record's Trajectory"
+            "--series",
+            metavar="FILE",
+            help="Generated 4-D series.",
+            show_default="the record's Trajectory",
         ),
     ] = None,
     frames: Annotated[
         Path | None,
-        typer.Option("--frames", help="Real 4-D series to compare a generated one with."),
+        typer.Option(
+            "--frames", metavar="FILE", help="Real 4-D series to compare a generated one with."
+        ),
     ] = None,
     frame_range: Annotated[
         str | None,
@@ -149,10 +176,14 @@ def evaluate(
         ),
     ] = None,
     table: Annotated[
-        Path | None, typer.Option("--csv", help="Write one row a registration to this file.")
+        Path | None,
+        typer.Option(
+            "--csv", metavar="FILE.csv", help="Write one row a registration to this file."
+        ),
     ] = None,
     boxplot: Annotated[
-        Path | None, typer.Option("--boxplot", help="Draw box plots (.png, .pdf, .svg).")
+        Path | None,
+        typer.Option("--boxplot", metavar="FILE", help="Draw box plots (.png, .pdf, .svg)."),
     ] = None,
     overwrite: common.Overwrite = False,
     device: common.Device = "auto",
@@ -181,7 +212,7 @@ def evaluate(
             result = _series(sources or [], series, frames, frame_range)
         common.print_json(result) if as_json else print_series(result)
         return
-    from regtool.engine.evaluate.items import collect, inputs_of, name_runs
+    from regtool.engine.evaluate.items import collect, inputs_of
     from regtool.engine.evaluate.many import evaluate_all
     from regtool.engine.evaluate.names import read_names
     from regtool.engine.evaluate.settings import Settings, parse_metrics, parse_structures
@@ -202,7 +233,7 @@ def evaluate(
         if path is not None
     }  # fmt: skip
     items = collect(sources or [], files=files)
-    named = name_runs(runs or [], {item.run for item in items})
+    named = _named_runs(items, sources or [], runs or [])
     for name, source in named:
         items += collect([source], name, files)
     if not items:
@@ -224,6 +255,18 @@ def evaluate(
         print_evaluation(result)
     if result["failed"]:
         raise PairsFailed(f"{len(result['failed'])} of {len(items)} could not be evaluated")
+
+
+def _named_runs(items: list[Item], sources: list[str], runs: list[str]) -> list[tuple[str, str]]:
+    """Names and sources of the other runs; one source beside them gives its items a name too."""
+    from regtool.engine.evaluate.items import name_runs
+
+    taken = {item.run for item in items}
+    if not runs or len(sources) != 1 or "" not in taken:
+        return name_runs(runs, taken)
+    (own, _), *others = name_runs(runs, taken - {""}, sources[0])
+    items[:] = [item if item.run else replace(item, run=own) for item in items]
+    return others
 
 
 def _series(

@@ -43,6 +43,8 @@ def print_series(result: dict[str, Any]) -> None:
 
 def tell(result: dict[str, Any]) -> None:
     """Log remarks and failures; the data itself goes to stdout."""
+    for sentence in result["notes"]:
+        log.warning("%s", sentence)
     for pair in result["pairs"]:
         for sentence in pair["notes"]:
             log.warning("%s: %s", pair["name"], sentence)
@@ -57,10 +59,13 @@ def tell(result: dict[str, Any]) -> None:
         _tell_repeated(result["pairs"])
     for run, count in comparison["unmatched"].items():
         if count:
-            log.warning("%s: %d pairs are not in every run and not compared", run, count)
+            what = "1 pair is" if count == 1 else f"{count} pairs are"
+            log.warning("%s: %s not in every run and not compared", run or "(no name)", what)
     for run, count in comparison["repeated"].items():
         if count:
-            log.warning("%s: %d records share their images; not compared", run, count)
+            log.warning(
+                "%s: %d records share their images; not compared", run or "(no name)", count
+            )
     for one in result["failed"][:LISTED]:
         log.error("%s: %s", one["name"], one["error"])
     if len(result["failed"]) > LISTED:
@@ -113,8 +118,6 @@ def _title(key: str, result: dict[str, Any]) -> str:
     if colon:
         return f"  {structure}"
     title = TITLES[metric]
-    if metric == "dice":
-        title += f", labels {result['settings']['label_interpolation']}"
     if metric == "surface_dice":
         title += f" at {result['settings']['surface_tolerance_mm']:g} mm"
     if metric in ("folds", "sd_jacobian", "sd_log_jacobian"):
@@ -142,9 +145,10 @@ def _print_summary(result: dict[str, Any], keys: list[str]) -> None:
 
 
 def _print_runs(result: dict[str, Any], keys: list[str]) -> None:
-    """A column of mean (SD) for each run over the pairs that all have, and the tests."""
+    """Mean (SD) before and of each run, over the pairs that all have, and the tests."""
     runs, tests = result["comparison"]["summary"], result["comparison"]["tests"]
-    header = ["metric", *(run or "(no name)" for run in runs)]
+    before = result["comparison"]["before"]
+    header = ["metric", *(["before"] if before else []), *(run or "(no name)" for run in runs)]
     for run in tests:
         header += [
             f"{run or '(no name)'} - {result['comparison']['reference'] or '(no name)'}",
@@ -153,7 +157,7 @@ def _print_runs(result: dict[str, Any], keys: list[str]) -> None:
         ]
     rows = []
     for key in keys:
-        row = [_title(key, result)]
+        row = [_title(key, result)] + ([spread(key, before.get(key))] if before else [])
         row += [spread(key, summary.get(key)) for summary in runs.values()]
         for test in tests.values():
             row += _test(key, test.get(key))

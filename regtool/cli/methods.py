@@ -56,11 +56,23 @@ def _list(as_json: bool) -> None:
         print_json({"methods": [_facts(method) for method in found], "broken": broken})
         return
     rows = [
-        (m.name, m.task, _dimensions(m.ndim), ", ".join(m.modality), ", ".join(m.anatomy),
+        (m.name, m.task, _dimensions(m.ndim), _suited(m),
          ", ".join(ref.name for ref in m.weights) or "-", m.licence)
         for m in found
     ]  # fmt: skip
-    print_table(rows, ("method", "task", "images", "modality", "anatomy", "weights", "licence"))
+    print_table(rows, ("method", "task", "images", "for", "weights", "licence"))
+
+
+def _suited(method: Method) -> str:
+    """What the weights know, where there are any: a network is of no use for anything else."""
+    if method.weights:
+        return "; ".join(dict.fromkeys(f"{ref.anatomy}, {ref.modality}" for ref in method.weights))
+    if method.recipe:
+        return "any (train)"
+    return (
+        ", ".join(dict.fromkeys(w for w in (*method.anatomy, *method.modality) if w != "any"))
+        or "any"
+    )
 
 
 def _show(entry: discovery.Entry, method: Method, as_json: bool) -> None:

@@ -165,7 +165,7 @@ def register(
     ] = None,
     report_pngs: Annotated[
         Path | None,
-        typer.Option("--report-pngs", metavar="FOLDER", help="The pictures of --report as files."),
+        typer.Option("--report-pngs", metavar="FOLDER", help="Also write pictures as PNG files."),
     ] = None,
     fill: Annotated[
         float,

@@ -18,6 +18,7 @@ Method = Annotated[
     typer.Option(
         "-m",
         "--method",
+        metavar="NAME",
         help="The method to train; see 'regtool methods'.",
         autocompletion=complete.trainable,
     ),
@@ -33,11 +34,14 @@ Data = Annotated[
 Output = Annotated[
     Path, typer.Option("-o", "--output", metavar="DIR", help="The run folder, made if need be.")
 ]
-Stage = Annotated[str | None, typer.Option("--stage", help="Train only this stage of the recipe.")]
+Stage = Annotated[
+    str | None, typer.Option("--stage", metavar="NAME", help="Train only this stage of the recipe.")
+]
 Preset = Annotated[
     str | None,
     typer.Option(
         "--preset",
+        metavar="NAME",
         help="The method's preset.",
         show_default="its first",
         autocompletion=complete.presets,
@@ -46,11 +50,16 @@ Preset = Annotated[
 Steps = Annotated[
     int | None,
     typer.Option(
-        "--steps", min=1, help="Number of steps; of several stages, at most so many in each."
+        "--steps",
+        metavar="N",
+        min=1,
+        help="Number of steps; of several stages, at most so many in each.",
     ),
 ]
-Rate = Annotated[float | None, typer.Option("--lr", help="Learning rate.")]
-Batch = Annotated[int | None, typer.Option("--batch", min=1, help="Examples in a step.")]
+Rate = Annotated[float | None, typer.Option("--lr", metavar="RATE", help="Learning rate.")]
+Batch = Annotated[
+    int | None, typer.Option("--batch", metavar="N", min=1, help="Examples in a step.")
+]
 Val = Annotated[
     str | None,
     typer.Option(
@@ -102,6 +111,7 @@ Device = Annotated[
     str | None,
     typer.Option(
         "--device",
+        metavar="auto|cpu|cuda[:N]",
         envvar="REGTOOL_DEVICE",
         help=common.DEVICE_HELP,
         show_default="auto",
@@ -112,7 +122,8 @@ Precision = Annotated[
     str | None,
     typer.Option(
         "--precision",
-        help="Arithmetic of the network: fp32, bf16 or fp16 (GPU only).",
+        metavar="fp32|bf16|fp16",
+        help="Arithmetic of the network; other than fp32 on a GPU only.",
         show_default="fp32",
         autocompletion=complete.words("fp32", "bf16", "fp16"),
     ),
@@ -120,7 +131,12 @@ Precision = Annotated[
 Seed = Annotated[
     int | None,
     typer.Option(
-        "--seed", min=0, max=2**31 - 1, help="Seed of everything random.", show_default="0"
+        "--seed",
+        metavar="N",
+        min=0,
+        max=2**31 - 1,
+        help="Seed of everything random.",
+        show_default="0",
     ),
 ]
 

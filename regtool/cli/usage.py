@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 from regtool.cli import ants
 from regtool.errors import UsageError
@@ -21,10 +22,37 @@ def understood(error: Exception) -> UsageError | None:
         text += f". Did you mean {options.removesuffix(')')}?"
     context = getattr(error, "ctx", None)
     command = _called() if context is None else context.command_path
+    if context is not None:
+        text = _without_variable(text, error, context)
+        if "unexpected extra argument" in text:
+            text = _without_equals(context) or text
     if not asks:
         text += ants.hint(command, text)
     join = "" if text.endswith("?") else ";"
     return UsageError(f"{text[:1].lower()}{text[1:]}{join} see {command} --help")
+
+
+def _without_variable(text: str, error: Any, context: Any) -> str:
+    """The text without the environment variable of an option whose value was typed."""
+    option = getattr(error, "param", None)
+    variable = getattr(option, "envvar", None)
+    source = None if option is None else context.get_parameter_source(option.name)
+    if variable is None or getattr(source, "name", "") != "COMMANDLINE":
+        return text
+    return text.replace(f" (env var: '{variable}')", "")
+
+
+def _without_equals(context: Any) -> str | None:
+    """What is wrong where ``--set NAME VALUE`` was typed, with VALUE as an argument too many."""
+    for option in context.command.params:
+        form = getattr(option, "metavar", None) or ""
+        values = context.params.get(option.name)
+        if not form.isupper() or not form[:1].isalpha() or "=" not in form:
+            continue
+        for value in values if isinstance(values, list | tuple) else ():
+            if "=" not in str(value):
+                return f"{option.opts[0]} {value}: write it as {form}, without a space"
+    return None
 
 
 def _called() -> str:

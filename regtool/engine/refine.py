@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,14 +28,18 @@ Report = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Refined:
-    """The field afterwards, LPS mm on the fixed grid, and how far points moved in it."""
+    """The field afterwards, LPS mm on the fixed grid, and how far points moved in it.
+
+    ``settings``: the values that ran, level by level, as JSON.
+    """
 
     field: NDArray[np.float32]
     iterations: int
     moved_mm_mean: float
     moved_mm_max: float
+    settings: dict[str, Any]
 
-    def as_dict(self) -> dict[str, float]:
+    def as_dict(self) -> dict[str, Any]:
         """The numbers as a plain mapping, ready for JSON."""
         return {name: value for name, value in vars(self).items() if name != "field"}
 
@@ -67,7 +72,7 @@ def refine(
     device = choose_device(request.device)
     settings = Optimisation(**LENGTHS[ndim], iterations=(count,) * LEVELS)
     start = prepared.network_displacement(field)
-    found = []
+    found, told = [], {}
     with computing(device, torch.float32, request.threads):
         for first in range(0, len(start), SLICES_AT_ONCE):
             part = slice(first, first + SLICES_AT_ONCE)
@@ -79,6 +84,7 @@ def refine(
             )
             assert answer.displacement is not None
             found.append(answer.displacement.cpu())
+            told = answer.notes["settings"]
     better = prepared.world_field(torch.cat(found))
     moved = np.linalg.norm(better - field, axis=-1)
-    return Refined(better, count, float(moved.mean()), float(moved.max()))
+    return Refined(better, count, float(moved.mean()), float(moved.max()), told)

@@ -25,13 +25,11 @@ _COHORT_PAGE = re.compile(rb'<meta name="generator" content="regtool [^"]*: [^"]
 
 def check_report_words(request: Request) -> None:
     """Raise UsageError for a report that makes no sense, whatever there is on the disk."""
-    if request.report is None:
-        if request.report_pngs is not None:
-            raise UsageError("--report-pngs goes with --report FILE.html")
+    if request.report is None and request.report_pngs is None:
         return
     if request.output is None:
         raise UsageError("report: needs output, the prefix of the files it shows")
-    if Path(request.report).suffix.lower() not in (".html", ".htm"):
+    if request.report is not None and Path(request.report).suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"--report {request.report}: name a file that ends in .html")
 
 
@@ -41,9 +39,8 @@ def check_report(request: Request) -> None:
     Raises UsageError as ``check_report_words``, OutputError for a page or pictures that exist.
     """
     check_report_words(request)
-    if request.report is None:
-        return
-    Outputs({"page": request.report}, inputs=request.paths(), overwrite=request.overwrite)
+    if request.report is not None:
+        Outputs({"page": request.report}, inputs=request.paths(), overwrite=request.overwrite)
     if request.report_pngs is not None:
         _check_pictures(expanded(request.report_pngs), request.overwrite)
 
@@ -61,8 +58,8 @@ def _check_pictures(folder: Path, overwrite: bool) -> None:
 
 
 def write_report(request: Request, outputs: dict[str, Path]) -> None:
-    """Write the page of a registration whose files are there."""
-    if request.report is None:
+    """Write the page of a registration whose files are there, or its pictures, or both."""
+    if request.report is None and request.report_pngs is None:
         return
     from regtool.report.files import pair_view_from
     from regtool.report.pair import pair_report

@@ -35,7 +35,7 @@ class Request:
 
     Images, masks, labels and ``roi`` are paths or Volumes; points are paths or (N, ndim) arrays in
     LPS mm. ``slices`` is x, y or z of the fixed file. ``settings`` are the method's options.
-    ``report``: a page (HTML) of the written result, ``report_pngs`` a folder for its pictures.
+    ``report``: a page (HTML) of the written result, ``report_pngs`` a folder for pictures of it.
     ``refine``: at most so many steps of instance optimisation after the method, on each of three
     levels. ``fill``: intensity of warped images beyond the image they were read from.
     Raises UsageError for a value of another kind than its field takes.

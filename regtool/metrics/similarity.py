@@ -64,7 +64,11 @@ def mean_local_ncc(
 ) -> float:
     """Mean squared local correlation in [0, 1] of two images (*S), each scaled to [0, 1] first.
 
-    Higher is better: the negative of ``regtool.losses.ncc.local_ncc``.
+    Higher is better: the negative of ``regtool.losses.ncc.local_ncc``, VoxelMorph's similarity
+    (Balakrishnan et al. 2019, doi:10.1109/TMI.2019.2897538): ``cross**2 / (vf vm +
+    1e-5)`` over the window around every voxel, outside of the image zeros, then the mean. A window
+    without contrast (sum of squared deviations far below sqrt(1e-5)) counts 0, so images with
+    themselves have 1 less about the share of such windows.
     """
     a, b = (_unit(np.asarray(x, dtype=np.float32)) for x in (fixed, moving))
     inside = None if mask is None else torch.as_tensor(np.asarray(mask) != 0)[None, None]

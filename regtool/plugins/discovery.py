@@ -196,12 +196,16 @@ def _listed(entry: Entry, chosen: set[str]) -> bool:
 
 
 def _unknown(name: str) -> str:
-    """The sentence for a method that is not there, with the nearest name that is."""
+    """The sentence for a method that is not there, with the nearest name that is, or all names."""
     if any(entry.name == name for entry in installed()):
         return f"method '{name}' is installed but left out by REGTOOL_LOAD_PLUGINS; add it there"
     known = names()
     if not known:
         return f"unknown method '{name}': no method is installed; reinstall regtool"
     near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
-    hint = f"did you mean '{near[0]}'? " if near else ""
-    return f"unknown method '{name}'; {hint}`regtool methods` lists the installed ones"
+    if not near:
+        return f"unknown method '{name}'; installed are {', '.join(known)}"
+    return (
+        f"unknown method '{name}'; did you mean '{near[0]}'? "
+        "`regtool methods` lists the installed ones"
+    )

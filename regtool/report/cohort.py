@@ -182,7 +182,7 @@ def _tiles(cases: Sequence[Case], failed: Sequence[Any]) -> list[dict[str, str]]
 _COLUMNS = (
     ("dice_before", "Dice before", 3), ("dice_after", "Dice after", 3),
     ("tre_before", "TRE before", 2), ("tre_after", "TRE after", 2),
-    ("ncc_before", "NCC before", 3), ("ncc_after", "NCC after", 3),
+    ("ncc_before", "Local NCC before", 3), ("ncc_after", "Local NCC after", 3),
     ("folds", "folds", 0), ("sd_log", "SD log J", 3), ("seconds", "seconds", 1),
 )  # fmt: skip
 

@@ -198,7 +198,9 @@ def _plain_table(record: Mapping[str, Any], key: str, title: str) -> Table | Non
     found = record.get(key)
     if not isinstance(found, Mapping) or not found:
         return None
-    rows = tuple((name, shown) for name, shown in _flat(found))
+    # Settings are told with what was run.
+    numbers = {name: value for name, value in found.items() if name != "settings"}
+    rows = tuple((name, shown) for name, shown in _flat(numbers))
     return Table(title, ("", "value"), rows)
 
 

@@ -21,12 +21,14 @@ _TILTED = 10.0
 
 def pair_report(
     view: PairView,
-    path: str | Path,
+    path: str | Path | None,
     pngs: str | Path | None = None,
     *,
     overwrite: bool = False,
 ) -> list[Path]:
-    """Write the page of a registration and, into the folder ``pngs``, its pictures one by one.
+    """Write the page of a registration, and its pictures one by one into the folder ``pngs``.
+
+    Without a ``path`` there are only pictures, without ``pngs`` only the page.
 
     The page holds everything it shows (pictures as data URIs); it is readable without JavaScript.
     All files appear together and complete, or none does. Returns what was written, the page first.
@@ -35,7 +37,7 @@ def pair_report(
     """
     scene = make_scene(view)
     shown = stacks(scene)
-    targets: dict[str, Path] = {"page": Path(path)}
+    targets: dict[str, Path] = {} if path is None else {"page": Path(path)}
     if pngs is not None:
         from regtool.report.pngs import names, write_png
 
@@ -43,7 +45,8 @@ def pair_report(
         targets |= {name: Path(pngs) / name for name in names(scene, keys)}
     outputs = Outputs(targets, inputs=_paths(view.record), overwrite=overwrite)
     with outputs:
-        outputs.text("page", page_of(scene, shown))
+        if path is not None:
+            outputs.text("page", page_of(scene, shown))
         if pngs is not None:
             for plane, index in keys:
                 write_png(scene, plane, index, outputs.file)

@@ -20,6 +20,8 @@ def facts(record: Mapping[str, Any]) -> Pairs:
                                           one_line(at(record, "method", "distribution"))) if t)),
         ("Weights", _weights(weights)),
         ("Options", _options(options)),
+        ("Settings that ran", _settings(record.get("settings"))),
+        ("Refinement", _settings(at(record, "refine", "settings"))),
         ("Initial alignment", _initial(record)),
         ("Slice by slice", f"along {one_line(record['slices'])}" if record.get("slices") else ""),
         ("Network grid", _grid(record.get("network_grid"))),
@@ -80,6 +82,26 @@ def _options(found: Any) -> str:
     """Options that have a value; those left to the method are none of them."""
     known = found.items() if isinstance(found, Mapping) else ()
     return ", ".join(f"{key} {one_line(value)}" for key, value in known if value is not None)
+
+
+def _settings(found: Any) -> str:
+    """What a method filled in itself; the values of each level last, coarse to fine."""
+    if not isinstance(found, Mapping):
+        return ""
+    levels = found.get("levels")
+    parts: list[tuple[str, Mapping[str, Any]]] = [
+        ("", {key: value for key, value in found.items() if key != "levels"})
+    ]
+    for number, level in enumerate(levels if isinstance(levels, list) else (), 1):
+        parts.append((f"level {number}: ", level if isinstance(level, Mapping) else {}))
+    return "; ".join(
+        title + ", ".join(
+            f"{key} {sizes(value) if isinstance(value, list) else one_line(value)}"
+            for key, value in part.items()
+        )
+        for title, part in parts
+        if part
+    )  # fmt: skip
 
 
 def _weights(found: Any) -> str:

@@ -109,6 +109,11 @@ def test_complete_pairs_are_skipped(
     done = regtool(*args).ok()
     after = complete(tmp_path / "out")
     assert "4 pairs, 1 complete already" in done.err
+    records = [json.loads(path.read_text()) for path in (tmp_path / "out").glob("*_regtool.json")]
+    local = [record["similarity"]["local_ncc"] for record in records]
+    found = {when: np.median([one[when] for one in local]) for when in ("before", "after")}
+    told = "medians: local NCC {before:.3f} before, {after:.3f} after".format(**found)
+    assert told in done.err
     assert set(after) == {"p0", "p1", "p2", "p3"}
     assert after["p0"] == before["p0"] and after["p1"] > before["p1"]
     assert read_array(tmp_path / "out" / "p2_Warped.nii.gz").ndim == 2
@@ -129,7 +134,8 @@ def test_other_settings_are_not_taken_for_complete(
     assert ran.code == 7
     assert "q_regtool.json: made with" in ran.err and "--overwrite" in ran.err
     ran = regtool(*args, "--set", "passes=1")
-    assert ran.code == 7 and "2 pairs failed" in ran.err
+    assert ran.code == 7 and "2 pairs failed" in ran.err and "tries again" not in ran.err
+    assert "p_regtool.json: made with no --set (now --set passes=1); use --overwrite" in ran.err
     assert complete(tmp_path / "out") == before
     regtool(*args, "--set", "passes=1", "--overwrite").ok()
     after = complete(tmp_path / "out")

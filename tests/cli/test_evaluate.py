@@ -131,7 +131,7 @@ def test_table_of_one_pair(done2d: Case, regtool: Program) -> None:
     lines = [line.split("  ") for line in ran.out.splitlines()]
     assert lines[0][0] == "r"
     titles = [line[0] or f"  {line[1]}" for line in lines[1:]]
-    assert titles[:3] == ["Dice, labels nearest", "  2", "  7"]
+    assert titles[:3] == ["Dice", "  2", "  7"]
     assert "surface Dice at 2 mm" in titles and "TRE (mm)" in titles
     assert "NCC" not in ran.out
     assert ran.err == "regtool: labels warped with: nearest\n"

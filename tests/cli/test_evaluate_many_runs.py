@@ -42,8 +42,19 @@ def test_runs_side_by_side(runs: Path, regtool: Program) -> None:
     assert test["p"] == pytest.approx(stats.wilcoxon(values["good"], values["first"]).pvalue)
     out = regtool(*args).ok().out
     assert "good - first" in out.splitlines()[0]
+    assert out.split("\n")[0].split()[:4] == ["metric", "before", "first", "good"]
     dice = next(line for line in out.splitlines() if line.startswith("Dice"))
+    before = np.mean([p["before"]["dice"] for p in result["pairs"] if p["run"] == "first"])
+    assert dice.split()[1] == f"{before:.4f}"
     assert f"+{test['mean_difference']:.4f}" in dice and "0.031" in dice
+
+
+def test_a_folder_beside_other_runs_is_named_by_its_end(runs: Path, regtool: Program) -> None:
+    args = ("evaluate", runs / "half", "--compare", runs / "good", "--metrics", "seconds")
+    ran = regtool(*args).ok()
+    assert ran.out.split("\n")[0].split()[1:6] == ["half", "good", "good", "-", "half"]
+    again = regtool("evaluate", "--compare", f"a={runs / 'half'}", "--compare", "a=other")
+    assert again.code == 2 and "--compare a=other: there is a run 'a' already" in again.err
 
 
 def test_one_pair_in_two_runs_has_no_spread_and_no_p(runs: Path, regtool: Program) -> None:
@@ -51,8 +62,8 @@ def test_one_pair_in_two_runs_has_no_spread_and_no_p(runs: Path, regtool: Progra
     args = ("evaluate", "--compare", f"first={pair[0]}", "--compare", f"next={pair[1]}")
     dice = regtool(*args, "--metrics", "dice").ok().out.splitlines()[1].split("  ")
     cells = [cell.strip() for cell in dice if cell.strip()]
-    assert cells[1].endswith(" (-)") and cells[2].endswith(" (-)")
-    assert cells[3].startswith("+") and cells[4:] == ["1", "-"]
+    assert all(cell.endswith(" (-)") for cell in cells[1:4])  # before, and each run
+    assert cells[4].startswith("+") and cells[5:] == ["1", "-"]
     found = json.loads(regtool(*args, "--json").ok().out)["comparison"]
     assert found["tests"]["next"]["dice"]["p"] is None
     assert found["summary"]["next"]["dice"]["sd"] is None
@@ -82,7 +93,7 @@ def test_groups_regions_and_names(runs: Path, regtool: Program, tmp_path: Path) 
     record = runs / "half" / "pair1_regtool.json"
     (tmp_path / "names.csv").write_text("label,name\n1,wall\n2,pool\n3,spot\n")
     out = regtool("evaluate", record, "--metrics", "dice", "--names", "names.csv").ok().out
-    assert [line.split()[0] for line in out.splitlines()[1:]] == ["Dice,", "wall", "pool", "spot"]
+    assert [line.split()[0] for line in out.splitlines()[1:]] == ["Dice", "wall", "pool", "spot"]
     out = regtool("evaluate", record, "--metrics", "dice", "--regions", "acdc").ok().out
     assert [line.split("  ")[1] for line in out.splitlines()[2:]] == [
         "LV cavity", "myocardium", "LV", "RV", "heart",
@@ -149,3 +160,40 @@ def test_series_of_a_record(regtool: Program, tmp_path: Path) -> None:
     record.write_text(json.dumps(content), "utf-8")
     result = json.loads(regtool("evaluate", record, "--frames", path, "--json").ok().out)
     assert [frame["nmse"] for frame in result["frames"]] == [0.0] * 4
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        (("--group", "LV=7+9"), "no label map has 7 or 9 (group LV)"),
+        (("--group", "LV=2+9"), "no label map has 9 (group LV)"),
+        (("--regions", "acdc"), None),
+        (("--names", "names.csv"), "no label map has a label that --names names"),
+    ],
+)
+def test_structures_that_no_map_has_are_told(
+    asked: tuple[str, str], told: str | None, runs: Path, regtool: Program, tmp_path: Path
+) -> None:
+    (tmp_path / "names.csv").write_text("label,name\n17,hippocampus\n")
+    ran = regtool("evaluate", runs / "half", "--metrics", "dice", *asked).ok()
+    assert ("warning" in ran.err) == (told is not None)
+    if told:
+        assert f"regtool: warning: {told}\n" in ran.err
+
+
+def test_regions_of_other_labels_and_records_without_labels_are_told(
+    regtool: Program, tmp_path: Path
+) -> None:
+    record = write_case(tmp_path)
+    maps = [tmp_path / f"{role}.nii.gz" for role in ("fixed", "moving")]
+    for path, role in zip(maps, ("fixed", "moving"), strict=True):
+        labels = sitk.ReadImage(str(tmp_path / "images" / f"0_{role}_labels.nii.gz"))
+        sitk.WriteImage(labels * 50, str(path))
+    given = ("--fixed-labels", maps[0], "--moving-labels", maps[1])
+    ran = regtool("evaluate", record, "--regions", "acdc", "--metrics", "dice", *given).ok()
+    assert "warning: no label map has 1, 2 or 3 (--regions)" in ran.err
+    bare = json.loads(record.read_text())
+    bare["companions"] = {}
+    (record.parent / "bare_regtool.json").write_text(json.dumps(bare))
+    ran = regtool("evaluate", record.parent / "bare_regtool.json", "--group", "a=1").ok()
+    assert "no structure is measured" in ran.err and "--fixed-labels" in ran.err

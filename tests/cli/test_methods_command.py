@@ -37,3 +37,10 @@ def test_presets_are_told_by_what_differs(regtool: Program) -> None:
     out = regtool("methods", "ad-regnet").ok().out
     assert cells(out, "paper-lung")[2] == "as paper, patch=16"
     assert len([line for line in out.splitlines() if len(line) > 250]) <= 2
+
+
+def test_the_list_tells_what_the_weights_know(regtool: Program) -> None:
+    out = regtool("methods").ok().out
+    assert cells(out, "voxelmorph")[3] == "heart (short axis), cine MR"
+    assert cells(out, "ad-regnet")[3] == "brain, T1 MR; lung, CT"
+    assert cells(out, "optimise")[3] == cells(out, "rigid")[3] == "any"

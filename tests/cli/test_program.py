@@ -8,6 +8,7 @@ import pty
 import subprocess
 import sys
 from pathlib import Path
+from string import ascii_lowercase
 from typing import Any
 
 import pytest
@@ -112,6 +113,13 @@ def test_help_fits_a_narrow_terminal(command: str, regtool: Program) -> None:
     assert "\x1b" not in ran.out
 
 
+@pytest.mark.parametrize("command", ["evaluate", "train"])
+def test_help_has_words_for_values_and_no_python_types(command: str, regtool: Program) -> None:
+    out = regtool(command, "--help").ok().out
+    assert "list[" not in out and not any(f"<{letter}" in out for letter in ascii_lowercase)
+    assert "--device auto|cpu|cuda[:N]" in out and "--threads N" in out
+
+
 def test_no_summary_is_cut(regtool: Program) -> None:
     wide = {"COLUMNS": "80", "TERMINAL_WIDTH": "80"}
     for group in ((), ("weights",), ("plugins",)):
@@ -199,6 +207,10 @@ def test_usage_errors(regtool: Program) -> None:
             ["rerun", "a.json", "b.json", "c.json"],
             "argument(s) (b.json c.json); see regtool rerun",
         ),
+        (["register", "--set", "preset", "fast", "a", "b"], "--set preset: write it as NAME=VALUE"),
+        (["register", "a", "b", "--set=n=1", "--set", "k", "v"], "--set k: write it as NAME=VALUE"),
+        (["register", "a", "b", "c", "--set", "k=v"], "unexpected extra argument(s) (c)"),
+        (["train", "-m", "vtn", "-o", "d", "--set", "lr", "1"], "--set lr: write it as KEY=VALUE"),
     ],
 )
 def test_a_usage_error_is_one_line(args: list[str], says: str, regtool: Program) -> None:
@@ -207,6 +219,15 @@ def test_a_usage_error_is_one_line(args: list[str], says: str, regtool: Program)
     assert len(ran.err.splitlines()) == 1, ran.err
     assert ran.err.startswith("regtool: error: ") and ran.err.endswith(" --help\n")
     assert says in ran.err and "Value error" not in ran.err
+
+
+@pytest.mark.parametrize(("typed", "named"), [(["--threads", "0"], False), ([], True)])
+def test_a_variable_is_blamed_only_for_its_own_value(
+    typed: list[str], named: bool, regtool: Program
+) -> None:
+    ran = regtool("register", "a", "b", *typed, env={"REGTOOL_THREADS": "0"})
+    assert ran.code == 2 and "'--threads'" in ran.err
+    assert ("REGTOOL_THREADS" in ran.err) == named
 
 
 def test_debug_shows_the_traceback(regtool: Program) -> None:

@@ -107,6 +107,8 @@ def test_thin_stacks_use_fewer_levels_and_say_so(caplog):
     with caplog.at_level(logging.WARNING, "regtool"):
         record = regtool.register(**pair, method="greedy", threads=1).record
     assert "6 voxels along the shortest axis allow 1 of 3 levels" in caplog.text
+    told = record["settings"]
+    assert (told["iterations"], told["radius"]) == ([10], [2, 2, 2])
     assert record["similarity"]["local_ncc"]["after"] > record["similarity"]["local_ncc"]["before"]
     with pytest.raises(GeometryError, match="--slices z"):
         regtool.register(slab(pair["fixed"], 3), slab(pair["moving"], 3), "greedy", settings=BRIEF)

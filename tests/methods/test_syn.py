@@ -66,6 +66,9 @@ def test_the_other_metrics_and_quick_are_what_they_say():
     for settings in ({"quick": True}, {"metric": "meansquares", "iterations": (40, 30, 10)}):
         result = regtool.register(**pair, method="syn", settings=settings, threads=1)
         assert gain(result.record) > 0.05, settings
+        told = result.record["settings"]
+        assert told["metric"] == ("mattes" if "quick" in settings else "meansquares")
+        assert told["iterations"] == [100, 70, 50, 0] if "quick" in settings else [40, 30, 10]
 
 
 def test_dice_of_a_beating_heart_rises_in_3d():

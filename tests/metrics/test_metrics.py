@@ -55,6 +55,23 @@ def test_correlation_is_numpys_and_ignores_scale():
     assert ncc(a, np.ones_like(a)) == 0.0
 
 
+def test_local_correlation_of_an_image_with_itself_is_the_share_that_has_contrast():
+    """As docs/metrics.md says: flat windows count 0, also in equal images."""
+    textured = np.random.default_rng(0).random((64, 64))
+    assert mean_local_ncc(textured, textured) == pytest.approx(1, abs=1e-4)
+    half = np.where(np.arange(64) < 32, textured, 0)
+    share = (32 + 4) / 64  # a window of 9 reaches 4 voxels into the flat half
+    assert mean_local_ncc(half, half) == pytest.approx(share, abs=1e-3)
+    assert mean_local_ncc(half, half, np.arange(64)[None] + 0 * half < 32) > 0.999
+    everywhere = np.ones_like(textured)  # no window then reaches zeros beyond the image
+    assert mean_local_ncc(textured, -textured, everywhere) == pytest.approx(1, abs=1e-4)
+    weak = 0.5 + 0.0062 * (-1.0) ** np.add.outer(np.arange(64), np.arange(64))
+    weak[0, :2] = 0, 1
+    inside = np.zeros((64, 64))
+    inside[10:, 10:] = 1
+    assert mean_local_ncc(weak, weak, inside) == pytest.approx(0.5, abs=0.06)
+
+
 def test_masks_and_errors():
     a, b = np.zeros((3, 3)), np.zeros((3, 3))
     b[0, 0], b[2, 2] = 2, 50

@@ -97,6 +97,8 @@ def test_an_unknown_method_gets_the_nearest_name(site: Site) -> None:
     with pytest.raises(UsageError) as caught:
         discovery.load("qqqqqqqqqq")
     assert "did you mean" not in str(caught.value)
+    assert str(caught.value).endswith(f"installed are {', '.join(discovery.names())}")
+    assert "fake-voxel-thing" in str(caught.value)
 
 
 def test_none_installed_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

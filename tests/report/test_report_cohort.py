@@ -58,6 +58,9 @@ def test_the_page(tmp_path: Path) -> None:
     assert named == [f"pair{n}" for n in range(19, -1, -1)]
     assert re.findall(r"<h3>(pair\d+)</h3>", page.source) == named[:4]
     assert page.text.count("no pictures") == 4
+    assert re.findall(r"\w* ?NCC", page.text, re.I) and not re.search(
+        r"(?<!local )NCC", page.text, re.I
+    )
 
 
 @pytest.mark.parametrize(

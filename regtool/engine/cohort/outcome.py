@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import median
 from typing import Any, Literal
 
-from regtool.errors import expected, in_a_line
+from regtool.errors import InputError, expected, in_a_line
+from regtool.record import read_record
 
 State = Literal["done", "skipped", "failed"]
 
@@ -59,3 +63,44 @@ def summary(outcomes: list[Outcome], seconds: float) -> dict[str, Any]:
         "failed": [{k: v for k, v in asdict(o).items() if k != "state"} for o in failed],
         "seconds": seconds,
     }
+
+
+def medians(records: Iterable[Path]) -> dict[str, dict[str, float]]:
+    """Medians of local NCC, mean Dice and mean landmark error (mm), before and after, and their n.
+
+    Only of records that have both numbers; what no record has is left out.
+    """
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in _FIGURES}
+    for path in records:
+        try:
+            record = read_record(path)
+        except InputError:  # gone meanwhile
+            continue
+        for name, keys in _FIGURES.items():
+            both = [_number(record, *keys[0], when, *keys[1]) for when in ("before", "after")]
+            if both[0] is not None and both[1] is not None:
+                found[name].append((both[0], both[1]))
+    return {
+        name: {
+            "n": len(pairs),
+            "before": median(before for before, _ in pairs),
+            "after": median(after for _, after in pairs),
+        }
+        for name, pairs in found.items()
+        if pairs
+    }
+
+
+_FIGURES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "local_ncc": (("similarity", "local_ncc"), ()),
+    "dice": (("dice",), ("mean",)),
+    "tre_mm": (("tre_mm",), ("mean",)),
+}
+"""Where a record has its figures: keys above and below ``before`` and ``after``."""
+
+
+def _number(record: Any, *keys: str) -> float | None:
+    for key in keys:
+        record = record.get(key) if isinstance(record, Mapping) else None
+    number = isinstance(record, int | float) and math.isfinite(record)
+    return float(record) if number else None

@@ -117,5 +117,17 @@ def _difference(recorded: Any, request: Request) -> str | None:
     if not isinstance(recorded, dict):
         return "an older regtool, which did not note its settings"
     keys = [key for key in asked if recorded.get(key) != asked[key]]
-    parts = [f"{key} {recorded.get(key)!s} (now {asked[key]!s})" for key in keys[:3]]
+    parts = [_change(key, recorded.get(key), asked[key]) for key in keys[:3]]
     return ", ".join(parts) or "other settings"
+
+
+def _change(key: str, before: Any, now: Any) -> str:
+    """``seed 1 (now 2)``; of the method's options, those that differ as they are typed."""
+    if key != "settings" or not (isinstance(before, Mapping) and isinstance(now, Mapping)):
+        return f"{key} {before!s} (now {now!s})"
+    names = [n for n in {**before, **now} if before.get(n) != now.get(n)]
+    first, second = (
+        " ".join(f"--set {n}={found[n]}" for n in names if n in found) or "no --set"
+        for found in (before, now)
+    )
+    return f"{first} (now {second})"

@@ -13,7 +13,7 @@ import torch
 
 from regtool.data.cases import PairCase
 from regtool.data.readers import open_data
-from regtool.engine.cohort.outcome import Outcome, Tally, summary
+from regtool.engine.cohort.outcome import Outcome, Tally, medians, summary
 from regtool.engine.cohort.pipeline import Pipeline
 from regtool.engine.cohort.plan import Item, plan, shard
 from regtool.engine.cohort.ranks import Ranks
@@ -25,6 +25,7 @@ from regtool.imaging.destination import check_folder
 from regtool.imaging.writing import Outputs
 from regtool.paths import expanded
 from regtool.plugins import discovery
+from regtool.record import SUFFIX
 
 Told = Callable[[int, int, Outcome], None]
 
@@ -65,6 +66,8 @@ def open_cohort(
 def run_cohort(cohort: Cohort, told: Told | None = None) -> dict[str, Any]:
     """Register what is not complete; the summary, which ``FOLDER/cohort.json`` holds, too.
 
+    The first of several processes has the ``medians`` of all their pairs in it.
+
     ``told(done, total, outcome)`` is called after each pair, from any thread. Failed pairs are in
     the summary; only what would stop all pairs alike is raised.
     """
@@ -83,8 +86,12 @@ def run_cohort(cohort: Cohort, told: Told | None = None) -> dict[str, Any]:
         # One core is left to reading and writing; with all of them the network waits for it.
         with limited_threads(cohort.template.threads or max(1, torch.get_num_threads() - 1)):
             Pipeline(cohort.template, tally).run(todo)
-    result = summary(cohort.ranks.gather(tally.outcomes), time.perf_counter() - start)
+    outcomes = cohort.ranks.gather(tally.outcomes)
+    result = summary(outcomes, time.perf_counter() - start)
     if cohort.ranks.rank == 0:
+        result["medians"] = medians(
+            cohort.folder / f"{one.name}_{SUFFIX}" for one in outcomes if one.state != "failed"
+        )
         _write(cohort, result)
     return result
 

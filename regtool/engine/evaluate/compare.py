@@ -15,14 +15,15 @@ def compare(pairs: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     """Runs on the pairs that all of them have: means, and Wilcoxon's test against the first run.
 
     ``pairs`` as from ``evaluate_record``; those of different runs belong together when their fixed
-    and moving images are the same files (by hash). ``summary``: by run, every number after
-    registration. ``tests``: differences are run minus reference. ``unmatched`` counts by run what
-    some other run lacks, ``repeated`` what registers the same images twice in one run, so that
-    nobody can say which to compare. None with fewer than two runs.
+    and moving images are the same files (by hash). ``before``: every number of the images as they
+    were, from the first run; ``summary``: by run, every number after registration. ``tests``:
+    differences are run minus reference. ``unmatched`` counts by run what some other run lacks,
+    ``repeated`` what registers the same images twice in one run, so that nobody can say which to
+    compare. None with fewer than two runs.
     """
-    runs: dict[str, dict[Key, list[dict[str, float]]]] = {}
+    runs: dict[str, dict[Key, list[dict[str, Any]]]] = {}
     for pair in pairs:
-        runs.setdefault(pair["run"], {}).setdefault(_key(pair), []).append(pair["after"])
+        runs.setdefault(pair["run"], {}).setdefault(_key(pair), []).append(pair)
     if len(runs) < 2:
         return None
     single = {
@@ -31,10 +32,11 @@ def compare(pairs: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     }
     reference, *others = single
     common = [key for key in single[reference] if all(key in found for found in single.values())]
-    shared = {run: [found[key] for key in common] for run, found in single.items()}
+    shared = {run: [found[key]["after"] for key in common] for run, found in single.items()}
     return {
         "reference": reference,
         "pairs": len(common),
+        "before": summary([single[reference][key]["before"] for key in common]),
         "summary": {run: summary(found) for run, found in shared.items()},
         "tests": {run: _tests(shared[reference], shared[run]) for run in others},
         "unmatched": {run: len(found) - len(common) for run, found in single.items()},

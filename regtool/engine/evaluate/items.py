@@ -68,20 +68,26 @@ def inputs_of(items: Sequence[Item]) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-def name_runs(runs: Sequence[str], taken: Collection[str] = ()) -> list[tuple[str, str]]:
+def name_runs(
+    runs: Sequence[str], taken: Collection[str] = (), first: str | None = None
+) -> list[tuple[str, str]]:
     """Name and source of each ``--compare``: ``NAME=PATH``, or a path, which names its run.
 
     A path gives the shortest end of it that no other run has: ``r1/out`` and ``r2/out`` in full.
-    ``taken`` are the names of runs that there are already. Raises UsageError for a name or path
-    that is given twice.
+    ``taken`` are the names of runs that there are already; ``first`` is a path whose run has no
+    name yet and is named before the others. Raises UsageError for a name or path given twice.
     """
     found = [_named(run) for run in runs]
-    given = Counter([*taken, *(name for name, _ in found if name is not None)])
+    given = Counter(taken)
     for run, (name, _) in zip(runs, found, strict=True):
-        if name is not None and given[name] > 1:
+        if name is not None and given[name]:
             raise UsageError(f"--compare {run}: there is a run {name!r} already; name it otherwise")
+        given.update([] if name is None else [name])
     parts = {n: Path(source).parts or (source,) for n, (name, source) in enumerate(found)
              if name is None}  # fmt: skip
+    if first is not None:
+        parts = {0: expanded(first).absolute().parts, **{n + 1: p for n, p in parts.items()}}
+        runs, found = [first, *runs], [(None, first), *found]
     length = dict.fromkeys(parts, 1)
     while True:
         tails = {n: str(Path(*parts[n][-length[n] :])) for n in parts}

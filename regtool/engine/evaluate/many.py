@@ -7,6 +7,7 @@ from typing import Any
 
 from regtool.engine.evaluate.compare import compare, summary
 from regtool.engine.evaluate.items import Item
+from regtool.engine.evaluate.overlap import unmeasured
 from regtool.engine.evaluate.pair import evaluate_record
 from regtool.engine.evaluate.settings import Settings
 from regtool.errors import in_a_line
@@ -24,7 +25,7 @@ def evaluate_all(
     ``pairs``: what ``evaluate_record`` returns. ``failed``: name, run and error of each pair that
     could not be measured; ``strict`` raises the first such error instead. ``summary``: by run, n,
     mean, SD, median and quartiles of every number, before and after. ``comparison``: see
-    ``compare``. ``told(done, total)`` is called after each item.
+    ``compare``. ``notes``: sentences about all of them. ``told(done, total)`` is called after each.
     """
     pairs, failed = [], []
     for done, item in enumerate(items, start=1):
@@ -46,6 +47,7 @@ def evaluate_all(
         "failed": failed,
         "summary": summaries(pairs),
         "comparison": compare(pairs),
+        "notes": unmeasured(pairs, settings),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from regtool.imaging.resample import resample
 from regtool.imaging.volume import Volume
 from regtool.metrics.dice import dice_groups
 from regtool.metrics.indexing import enumerate_labels
-from regtool.metrics.regions import Structures
+from regtool.metrics.regions import REGIONS, Structures
 from regtool.metrics.surface import group_surfaces
 
 
@@ -57,6 +58,10 @@ def measure_overlap(pair: Registered, settings: Settings, numbers: Numbers) -> N
         "fixed": str(one), "moving": str(other), "interpolation": how,
         "structures": {name: list(members) for name, members in structures.items()},
     }  # fmt: skip
+    if settings.structures is not None:
+        there = _labels(target, moving)
+        asked = {label for members in structures.values() for label in members}
+        numbers.details["labels"]["absent"] = sorted(asked - there)
     missing = [n for n in structures if np.isinf(numbers.after.get(f"hd95:{n}", 0.0))]
     if missing:
         numbers.notes.append(f"in one map only: {', '.join(missing)}; mean HD95 leaves them out")
@@ -66,8 +71,49 @@ def _structures(fixed: NDArray[Any], moving: Volume, settings: Settings) -> Stru
     """The structures asked for, or every label that is there."""
     if settings.structures is not None:
         return settings.structures
-    values = {v for x in (fixed, moving.array) for v in enumerate_labels(x, x)[0] if v != 0}
-    return {settings.names.get(v, str(v)): (v,) for v in sorted(values)}
+    return {settings.names.get(v, str(v)): (v,) for v in sorted(_labels(fixed, moving) - {0})}
+
+
+def _labels(fixed: NDArray[Any], moving: Volume) -> set[int]:
+    """The labels of both maps."""
+    return {v for x in (fixed, moving.array) for v in enumerate_labels(x, x)[0]}
+
+
+def unmeasured(pairs: Sequence[dict[str, Any]], settings: Settings) -> list[str]:
+    """Sentences about structures and names that were asked for and that no label map has.
+
+    ``pairs`` as from ``evaluate_record``. Of ``--regions`` a few may lack; then nothing is said.
+    """
+    wanted = settings.structures is not None or bool(settings.names)
+    if not pairs or not wanted or not any(settings.wants(name) for name in OVERLAP):
+        return []
+    found = [pair["details"]["labels"] for pair in pairs if "labels" in pair["details"]]
+    if not found:
+        return ["no structure is measured: the records name no label maps of both images; "
+                "give --fixed-labels and --moving-labels"]  # fmt: skip
+    if settings.structures is None:
+        there = {v for labels in found for (v,) in labels["structures"].values()}
+        return (
+            [] if there & set(settings.names) else ["no label map has a label that --names names"]
+        )
+    absent = set.intersection(*(set(labels["absent"]) for labels in found))
+    structures = settings.structures
+    of_regions = {n for r in REGIONS.values() for n, m in r.items() if structures.get(n) == m}
+    sentences = []
+    if of_regions and all(set(structures[n]) <= absent for n in of_regions):
+        labels = sorted({v for n in of_regions for v in structures[n]})
+        sentences.append(f"no label map has {_either(labels)} (--regions)")
+    for name, members in structures.items():
+        lacking = [v for v in members if v in absent]
+        if lacking and name not in of_regions:
+            sentences.append(f"no label map has {_either(lacking)} (group {name})")
+    return sentences
+
+
+def _either(labels: Sequence[int]) -> str:
+    """``7``, ``7 or 9``, ``1, 2 or 3``."""
+    *first, last = map(str, labels)
+    return f"{', '.join(first)} or {last}" if first else last
 
 
 def _scores(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -29,6 +32,7 @@ def optimise(
     stops when they have converged together. The compositive answer has no fold (see
     ``regtool.spatial.repair``), symmetric ones and Adam's may. Where both images are empty around
     their content, only the box of the content is computed, and the field goes on as at its border.
+    The answer's note ``settings`` holds the values that ran, level by level.
     Raises ValueError where labels or landmarks are asked for and not there.
     """
     content = Content(pair)
@@ -59,7 +63,31 @@ def optimise(
             if found is not None and not context.preview(number, found):
                 break
         assert found is not None
+        found.notes["settings"] = _told(settings, sizes)
         return found
+
+
+def _told(settings: Optimisation, sizes: list[tuple[int, ...]]) -> dict[str, Any]:
+    """What decided a result, as JSON; ``shrink``: how much coarser a level is, by axis (x, y, z).
+
+    Only what the formulation and the similarity look at.
+    """
+    gaussian = settings.formulation == "compositive"
+    similarity = {"ncc": "window", "mi": "bins"}.get(settings.similarity)
+    whole = ["formulation", "similarity", "symmetric", "convex", "smoothness", "bending", "rate",
+             "tolerance", "patience", "labels", "landmarks"]  # fmt: skip
+    whole += ["balance"] * gaussian + ["bins"] * (similarity == "bins")
+    by_level = ["window"] * (similarity == "window") + ["update_sigma", "total_sigma"] * gaussian
+    levels = []
+    for number, (size, count) in enumerate(zip(sizes, settings.iterations, strict=True)):
+        ratios = [a / b for a, b in zip(sizes[-1], size, strict=True)]
+        level = settings.at_level(number)
+        levels.append({
+            "shrink": [2 ** round(math.log2(ratio)) for ratio in reversed(ratios)],
+            "iterations": count,
+            **{name: getattr(level, name) for name in by_level},
+        })  # fmt: skip
+    return {**{name: getattr(settings, name) for name in whole}, "levels": levels}
 
 
 def _mend(found: Prediction, spacing: tuple[float, ...]) -> None:
