@@ -19,7 +19,7 @@ Pair = dict[str, Path]
     ("arguments", "code", "says"),
     [
         (("-m", "optimize"), 2, "did you mean 'optimise'?"),
-        (("-m", "nonsense-of-all-sorts"), 2, "regtool methods"),
+        (("-m", "nonsense-of-all-sorts"), 2, "installed are ad-regnet, "),
         (("--set", "iteration=3"), 2, "did you mean 'iterations'?"),
         (("--set", "iterations=many"), 2, "iterations"),
         (("--set", "window"), 2, "name=value"),
