@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from regtool.errors import GeometryError, InputError
+from regtool.errors import InputError
 from regtool.plain import flat
 from regtool.record import is_there, output_path, read_record, sha256
 from regtool.spatial.grid import Grid
@@ -166,7 +166,7 @@ def _files(
                 continue
             try:
                 yield _file(role, one, other)
-            except (InputError, GeometryError) as error:
+            except InputError as error:
                 if not lost:
                     raise
                 yield File(role, "differs", why=str(error))
