@@ -14,7 +14,7 @@ from regtool.errors import GeometryError, InputError
 from regtool.imaging.apart import read_apart
 from regtool.imaging.itk import grid_of, sitk_image
 from regtool.imaging.linear_files import read_linear
-from regtool.imaging.nifti import check_grid
+from regtool.imaging.nifti import check_grid, first_bytes, starts_like_nifti
 from regtool.imaging.nifti_write import vector_header, write_nifti
 from regtool.imaging.reading import check_file, read_image
 from regtool.spatial.grid import Grid, Matrix
@@ -24,6 +24,7 @@ Transform = Matrix | Field
 """A homogeneous world matrix (LPS mm), or a field (*S, ndim) in LPS mm with its grid."""
 
 TRANSFORM_SUFFIXES = (".mat", ".tfm", ".txt", ".h5", ".hdf5", ".xfm")
+_FIELD_SUFFIXES = (".mha", ".mhd", ".nrrd", ".nhdr")
 _PLAIN_SUFFIXES = (".mat", ".tfm", ".txt")
 
 
@@ -89,8 +90,25 @@ def read_transforms(path: str | Path) -> list[Transform]:
     """
     file = check_file(path)
     if not file.name.lower().endswith(TRANSFORM_SUFFIXES):
+        _check_kind(file)
         return [read_field(file)]
     return _read_parts(file)
+
+
+def _check_kind(file: Path) -> None:
+    """Raise InputError for a file that is neither NIfTI nor named like another image."""
+    if file.name.lower().endswith((".nii", ".nii.gz", *_FIELD_SUFFIXES)):
+        return
+    try:
+        known = starts_like_nifti(first_bytes(file))
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read: {error.strerror or error}") from None
+    if not known:
+        raise InputError(
+            f"{file}: not a transform regtool can read; give a field (.nii.gz, "
+            f"{', '.join(_FIELD_SUFFIXES)}), an ITK transform ({', '.join(TRANSFORM_SUFFIXES)}) "
+            "or a record (_regtool.json)"
+        )
 
 
 def write_composite(path: str | Path, affine: Matrix, field: NDArray[Any], grid: Grid) -> None:

@@ -229,3 +229,14 @@ def test_identity_only_changes_the_grid(done3d: Case, regtool: Program, tmp_path
     regtool("apply", points, "-t", "identity", "-o", "p.csv").ok()
     np.testing.assert_allclose(read_csv(tmp_path / "p.csv"), read_csv(points))
     regtool("apply", fixed, "-r", moving, "-t", "[identity,0]", "-o", "y.nii.gz").ok()
+
+
+def test_a_file_of_another_kind_is_no_transform(
+    done2d: Case, regtool: Program, tmp_path: Path
+) -> None:
+    (tmp_path / "talairach.lta").write_text("type = 1\n" * 99, "utf-8")
+    ran = regtool("apply", done2d.files["moving"], "-t", "talairach.lta")
+    assert ran.code == 3 and len(ran.err.splitlines()) == 1
+    assert "talairach.lta: not a transform regtool can read; give a field" in ran.err
+    (tmp_path / "warp").write_bytes(done2d.output("1Warp.nii.gz").read_bytes())
+    regtool("apply", done2d.files["moving"], "-t", "warp", "-r", done2d.files["fixed"]).ok()
