@@ -8,7 +8,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from regtool.engine.links import Link, parse, wrong_order
+from regtool.engine.links import Link, doubled, parse, wrong_order
 from regtool.engine.results import invert_field, inverted
 from regtool.errors import InputError, UsageError
 from regtool.imaging.nifti import check_grid, check_memory
@@ -52,7 +52,11 @@ def read_chain(specs: Sequence[str], inverse: bool = False) -> Chain:
         transforms,
         reference,
         tuple(note for link in links for note in link.notes),
-        (*wrong_order(named), *(warning for link in links for warning in link.warnings)),
+        (
+            *wrong_order(named),
+            *doubled(named),
+            *(warning for link in links for warning in link.warnings),
+        ),
     )
 
 

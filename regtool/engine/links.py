@@ -10,7 +10,7 @@ from typing import Any
 
 from regtool.errors import InputError, UsageError
 from regtool.paths import expanded, is_file
-from regtool.record import AFFINE, FIELD, INVERSE, SUFFIX, is_record, read_record
+from regtool.record import AFFINE, COMPOSITE, FIELD, INVERSE, SUFFIX, is_record, read_record
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,24 @@ def wrong_order(links: Sequence[Link]) -> tuple[str, ...]:
                     f"did you mean {_right(prefix, back=prefix == back[0])}?"
                 )
     return tuple(found)
+
+
+def doubled(links: Sequence[Link]) -> tuple[str, ...]:
+    """A warning for each field or affine beside the record, or composite, that contains it."""
+    whole = {
+        link.path.removesuffix(role): link.path
+        for link in links
+        for role in (SUFFIX, COMPOSITE)
+        if link.path.endswith(role)
+    }
+    return tuple(
+        f"-t {link}: is in {whole[prefix]}, too, and so is applied twice; leave out one of them"
+        for link in links
+        for role in (FIELD, AFFINE)
+        if not link.flipped
+        and link.path.endswith(role)
+        and (prefix := link.path.removesuffix(role)) in whole
+    )
 
 
 def record_of(link: Link) -> Path | None:

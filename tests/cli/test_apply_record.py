@@ -136,3 +136,15 @@ def test_the_sides_of_the_way_back_and_of_what_is_warped_already(
     ):
         ran = regtool("apply", subject, *way, *rest).ok()
         assert told in ran.err and ran.err.count("warning: ") == bool(told), ran.err
+
+
+def test_a_part_of_a_chain_beside_the_chain_is_told(
+    done2d: Case, moved: Path, regtool: Program
+) -> None:
+    files = ("r_regtool.json", "r_Composite.h5", "r_1Warp.nii.gz", "r_0GenericAffine.mat")
+    for whole in files[:2]:
+        for part in files[2:]:
+            ran = regtool("apply", done2d.files["moving"], "-t", whole, "-t", part, "-r",
+                          done2d.files["fixed"], "-o", "o.nii.gz", "--overwrite").ok()  # fmt: skip
+            assert f"warning: -t {part}: is in {whole}, too, and so is applied twice" in ran.err
+            assert ran.err.count("warning: ") == 1
