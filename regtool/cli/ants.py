@@ -21,8 +21,8 @@ _OPTIONS = {
     "--dimensionality": "the files say their dimension",
     "-e": "series and colours are recognised",
     "--input-image-type": "series and colours are recognised",
-    "-f": "what the image does not cover is 0",
-    "--default-value": "what the image does not cover is 0",
+    "-f": "--fill VALUE",
+    "--default-value": "--fill VALUE",
     "-i": "the image is given without an option",
     "--input": "the image is given without an option",
 }

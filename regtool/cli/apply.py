@@ -57,6 +57,7 @@ def apply(
     inverse: Annotated[
         bool, typer.Option("--inverse", help="Go the other way: fixed image to moving space.")
     ] = False,
+    fill: common.Fill = 0.0,
     overwrite: common.Overwrite = False,
     device: common.Device = "auto",
     threads: common.Threads = None,
@@ -81,6 +82,7 @@ def apply(
         output=output,
         interpolation=interpolation.value,
         inverse=inverse,
+        fill=fill,
         overwrite=overwrite,
         device=device,
         threads=threads,

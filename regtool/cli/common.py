@@ -62,6 +62,14 @@ LogFile = Annotated[
     typer.Option("--log-file", metavar="FILE", help="Also write messages to this file."),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing output files.")]
+Fill = Annotated[
+    float,
+    typer.Option(
+        "--fill",
+        metavar="VALUE",
+        help="Intensity of warped images beyond the image they come from; -1000 suits CT.",
+    ),
+]
 Set = Annotated[
     list[str] | None,
     typer.Option(

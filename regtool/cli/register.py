@@ -167,14 +167,7 @@ def register(
         Path | None,
         typer.Option("--report-pngs", metavar="FOLDER", help="Also write pictures as PNG files."),
     ] = None,
-    fill: Annotated[
-        float,
-        typer.Option(
-            "--fill",
-            metavar="VALUE",
-            help="Intensity of the warped images beyond the image they come from; -1000 suits CT.",
-        ),
-    ] = 0.0,
+    fill: common.Fill = 0.0,
     fail_if_worse: Annotated[
         bool, typer.Option("--fail-if-worse", help="Exit 7, writing nothing, if similarity falls.")
     ] = False,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from regtool.imaging.destination import image_stem
 from regtool.imaging.image_write import check_suffix
 from regtool.imaging.points import POINT_SUFFIXES, check_points_suffix, read_points, write_points
 from regtool.imaging.reading import read_image, read_labels
-from regtool.imaging.resample import resample, transform_points
+from regtool.imaging.resample import Interpolation, resample, result_type, transform_points
 from regtool.imaging.volume import Volume
 from regtool.imaging.writing import Outputs
 from regtool.record import is_record
@@ -44,8 +44,9 @@ def apply(
     *,
     reference: str | Path | None = None,
     output: str | Path | None = None,
-    interpolation: Literal["linear", "nearest", "label", "bspline"] = "linear",
+    interpolation: Interpolation = "linear",
     inverse: bool = False,
+    fill: float = 0.0,
     overwrite: bool = False,
     device: str = "auto",
     threads: int | None = None,
@@ -55,13 +56,14 @@ def apply(
     Images, label maps, 4-D series and RGB images are resampled once, onto ``reference`` (an image
     file; by default the grid of the field or record). Landmarks (CSV with x, y, z in LPS mm, or
     .fcsv) are mapped from fixed to moving space, as antsApplyTransformsToPoints does; ``inverse``
-    goes the other way. Raises the errors of ``regtool.errors``, UsageError among them for a
-    reference or an interpolation of landmarks.
+    goes the other way. ``fill`` is the value beyond the image. Raises the errors of
+    ``regtool.errors``, UsageError among them for a reference or an interpolation of landmarks, and
+    for a ``fill`` that the image's type cannot hold.
     """
     points = str(subject).lower().endswith(POINT_SUFFIXES)
     where = choose_device(device)
     if points:
-        _refuse_ignored(subject, reference, interpolation)
+        _refuse_ignored(subject, reference, interpolation, fill)
     target = Path(output) if output is not None else _default_output(Path(subject), points)
     (check_points_suffix if points else check_suffix)(target)
     links = parse(transforms)
@@ -78,15 +80,16 @@ def apply(
     with limited_threads(threads):
         chain = read_chain(transforms, inverse)
         grid, like = _reference(reference, chain, volume)
-        values = resample(volume, grid, chain.transforms, interpolation, device=where)
+        value = _checked_fill(fill, volume, interpolation)
+        values = resample(volume, grid, chain.transforms, interpolation, value, where)
     warnings = [*volume.warnings, *chain.warnings, *wrong_side(subject, links, inverse, volume)]
     if interpolation in ("linear", "bspline") and _looks_like_labels(volume):
         warnings.append(
             f"{volume.name}: few distinct whole numbers, a label map? "
             f"{interpolation} interpolation invents values in between; use -n label"
         )
-    if not values.any() and not _reaches(volume, grid, chain):
-        warnings.append(f"nothing of {volume.name} reaches the reference grid; all is 0")
+    if (values == fill).all() and not _reaches(volume, grid, chain):
+        warnings.append(f"nothing of {volume.name} reaches the reference grid; all is {fill:g}")
     notes = chain.notes
     if reference is None and chain.reference is None:
         notes += (f"{volume.name}: the result has its own grid; -r IMAGE gives another",)
@@ -96,12 +99,26 @@ def apply(
     return Applied(target, tuple(warnings), notes)
 
 
-def _refuse_ignored(subject: str | Path, reference: object, interpolation: str) -> None:
-    given = "-r" if reference is not None else "-n" if interpolation != "linear" else None
+def _refuse_ignored(
+    subject: str | Path, reference: object, interpolation: str, fill: float
+) -> None:
+    asked = {"-r": reference is not None, "-n": interpolation != "linear", "--fill": fill != 0}
+    given = next((option for option, on in asked.items() if on), None)
     if given is not None:
         raise UsageError(
             f"{subject}: landmarks have no grid and are not interpolated; leave out {given}"
         )
+
+
+def _checked_fill(fill: float, volume: Volume, interpolation: Interpolation) -> float:
+    """The value, if the result can hold it."""
+    kind = result_type(volume, interpolation)
+    if kind.kind not in "iu":
+        if not math.isfinite(fill):
+            raise UsageError(f"--fill {fill}: a finite number is needed")
+    elif not (float(fill).is_integer() and np.iinfo(kind).min <= fill <= np.iinfo(kind).max):
+        raise UsageError(f"--fill {fill:g}: the result is {kind}, which has no such value")
+    return fill
 
 
 def _default_output(subject: Path, points: bool) -> Path:

@@ -48,7 +48,7 @@ def resample(
     if interpolation == "bspline":
         return _by_channel(volume, reference, transforms, default)
     channels = _channels_first(volume)
-    dtype = _result_type(volume, interpolation)
+    dtype = result_type(volume, interpolation)
     out = np.empty((channels.shape[0], *reference.shape), dtype=dtype)
     image = _to_tensor(channels, interpolation, device)
     chain = [_on_device(t, device) for t in transforms]
@@ -95,7 +95,8 @@ def _check_dimensions(volume: Volume, grid: Grid, transforms: Sequence[Transform
         )
 
 
-def _result_type(volume: Volume, interpolation: Interpolation) -> np.dtype[Any]:
+def result_type(volume: Volume, interpolation: Interpolation) -> np.dtype[Any]:
+    """The type of what ``resample`` returns."""
     dtype = volume.array.dtype
     if interpolation in ("nearest", "label"):
         return np.dtype(np.uint8) if dtype == np.bool_ else dtype
@@ -227,7 +228,7 @@ def _by_channel(
     volume: Volume, reference: Grid, transforms: Sequence[Transform], default: float
 ) -> NDArray[Any]:
     """Cubic B-spline interpolation through SimpleITK, one channel at a time."""
-    dtype = _result_type(volume, "bspline")
+    dtype = result_type(volume, "bspline")
     chain = to_sitk_transform(transforms, reference.ndim)
     out = []
     for channel in _channels_first(volume):

@@ -106,3 +106,22 @@ def test_a_dry_run_knows_what_cannot_work(tiny: Pair, regtool: Program, tmp_path
     for more in ((), ("--dry-run",)):
         ran = regtool(*pairs, *more)
         assert ran.code == 7 and needs in ran.err
+
+
+def test_apply_fills_what_the_image_does_not_cover(regtool: Program, tmp_path: Path) -> None:
+    grid, short = make_grid(size=(12, 10, 8)), make_grid(size=(12, 10, 4))
+    image = save(tmp_path / "i.nii.gz", np.full(short.shape, 40, np.uint8), short)
+    points = tmp_path / "p.csv"
+    points.write_text("x,y,z\n0,0,0\n")
+    reference = save(tmp_path / "r.nii.gz", np.ones(grid.shape, np.float32), grid)
+    args = ("apply", image, "-t", "identity", "-r", reference, "--overwrite")
+    for name, value in (("linear", -1000), ("bspline", -1000), ("nearest", 9), ("label", 9)):
+        regtool(*args, "-n", name, "--fill", str(value), "-o", "o.nii.gz").ok()
+        found = read_array(tmp_path / "o.nii.gz")
+        assert set(np.unique(found.round(3))) == {value, 40}, name
+    for name, value in (("nearest", "-1000"), ("label", "0.5"), ("linear", "nan")):
+        ran = regtool(*args, "-n", name, "--fill", value)
+        assert ran.code == 2 and f"--fill {value}: " in ran.err
+    ran = regtool("apply", points, "-t", "identity", "--fill", "-1000")
+    assert ran.code == 2 and "leave out --fill" in ran.err
+    assert "-f: --fill VALUE" in regtool(*args, "-f", "-1000").err
