@@ -74,8 +74,8 @@ def measure_images(
     share = 0.0 if -low <= _FLOOR * scale else _uncovered(pair, mask, settings)
     if share > _SEEN:
         numbers.notes.append(
-            f"{100 * share:.2g} % of the fixed image lies beyond the moving image; the warped image "
-            "is 0 there, which its air is not, and image measures count it (--mask leaves it out)"
+            f"{100 * share:.2g} % of the fixed image lies beyond the moving image; the warped "
+            "image is 0 there, unlike air, and image measures count that (--mask leaves it out)"
         )
 
 
