@@ -317,6 +317,11 @@ def test_bad_records_among_many(runs: Path, regtool: Program, tmp_path: Path) ->
     assert (tmp_path / "t.csv").exists() and not (tmp_path / "p.png").exists()
 
 
+def test_a_device_that_is_not_there_is_told_once(runs: Path, regtool: Program) -> None:
+    ran = regtool("evaluate", runs / "half", "--device", "cuda:77")
+    assert ran.code == 6 and ran.err.count("\n") == 1 and ran.out == ""
+
+
 def test_table_of_records(runs: Path, regtool: Program) -> None:
     (runs / "t.csv").write_text(
         "record,run\n" + "".join(f"{r}/pair{n}_regtool.json,{r}\n" for n in range(6)
