@@ -30,7 +30,7 @@ Report = Callable[[int, int], None]
 class Refined:
     """The field afterwards, LPS mm on the fixed grid, and how far points moved in it.
 
-    ``settings``: the values that ran, level by level, as JSON.
+    ``settings``: the values that ran, as JSON.
     """
 
     field: NDArray[np.float32]

@@ -13,7 +13,7 @@ from regtool import __version__
 from regtool.errors import RegtoolError
 from regtool.imaging.writing import Outputs
 from regtool.paths import expanded
-from regtool.report import colour, values
+from regtool.report import colour, provenance, values
 from regtool.report.cases import Case, case_of, worst_first
 from regtool.report.files import images_of
 from regtool.report.page import render
@@ -54,7 +54,8 @@ def cohort_report(
     ``worst`` cases are shown with pictures, read one case at a time.
     Raises OutputError when the file exists (without ``overwrite``) or cannot be written.
     """
-    cases, by = worst_first(case_of(row) for row in rows)
+    common = _Common()
+    cases, by = worst_first(case_of(row) for row in map(common.seen, rows))
     failed = [(str(name), str(line)) for name, line in failures]
     used = _used(cases)
     outputs = Outputs({"page": Path(path)}, overwrite=overwrite)
@@ -78,10 +79,25 @@ def cohort_report(
                 if case.warnings
             ],
             methods=sorted({case.method for case in cases}),
+            facts=list((common.facts or {}).items()),
             version=__version__,
         )
         outputs.text("page", text)
     return expanded(path)
+
+
+class _Common:
+    """What was run and how, as far as all records agree."""
+
+    def __init__(self) -> None:
+        self.facts: dict[str, str] | None = None
+
+    def seen(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The same record, once it is looked at."""
+        own = dict(provenance.facts(row))
+        known = own if self.facts is None else self.facts
+        self.facts = {name: value for name, value in known.items() if own.get(name) == value}
+        return row
 
 
 def thumbnails(case: Case) -> Thumbnails:

@@ -85,23 +85,16 @@ def _options(found: Any) -> str:
 
 
 def _settings(found: Any) -> str:
-    """What a method filled in itself; the values of each level last, coarse to fine."""
-    if not isinstance(found, Mapping):
-        return ""
-    levels = found.get("levels")
-    parts: list[tuple[str, Mapping[str, Any]]] = [
-        ("", {key: value for key, value in found.items() if key != "levels"})
-    ]
-    for number, level in enumerate(levels if isinstance(levels, list) else (), 1):
-        parts.append((f"level {number}: ", level if isinstance(level, Mapping) else {}))
-    return "; ".join(
-        title + ", ".join(
-            f"{key} {sizes(value) if isinstance(value, list) else one_line(value)}"
-            for key, value in part.items()
-        )
-        for title, part in parts
-        if part
-    )  # fmt: skip
+    """What a method filled in itself; one value a level reads ``100/60/10``."""
+    known = found.items() if isinstance(found, Mapping) else ()
+    return ", ".join(f"{key} {_by_level(value)}" for key, value in known)
+
+
+def _by_level(value: Any) -> str:
+    if not isinstance(value, list):
+        return one_line(value)
+    return "/".join(sizes(v).replace(" ", "") if isinstance(v, list) else one_line(v)
+                    for v in value)  # fmt: skip
 
 
 def _weights(found: Any) -> str:

@@ -192,8 +192,15 @@ def test_regions_of_other_labels_and_records_without_labels_are_told(
     given = ("--fixed-labels", maps[0], "--moving-labels", maps[1])
     ran = regtool("evaluate", record, "--regions", "acdc", "--metrics", "dice", *given).ok()
     assert "warning: no label map has 1, 2 or 3 (--regions)" in ran.err
+    ran = regtool("evaluate", record, "--group", "LV=2+3", "--metrics", "dice", *given).ok()
+    assert "warning: no label map has 2 or 3 (group LV)" in ran.err
     bare = json.loads(record.read_text())
     bare["companions"] = {}
     (record.parent / "bare_regtool.json").write_text(json.dumps(bare))
     ran = regtool("evaluate", record.parent / "bare_regtool.json", "--group", "a=1").ok()
     assert "no structure is measured" in ran.err and "--fixed-labels" in ran.err
+
+
+def test_a_device_that_is_not_there_is_told_once(runs: Path, regtool: Program) -> None:
+    ran = regtool("evaluate", runs / "half", "--device", "cuda:77")
+    assert ran.code == 6 and ran.err.count("\n") == 1 and ran.out == ""

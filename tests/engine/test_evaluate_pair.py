@@ -59,6 +59,26 @@ def test_before_is_the_images_as_they_were(record: Path) -> None:
     assert "folds" not in found
 
 
+def test_images_whose_air_is_not_0_say_how_much_the_moving_image_does_not_cover(
+    tmp_path: Path,
+) -> None:
+    write_case(tmp_path)
+    for role in ("fixed", "moving"):
+        shift = SHIFT if role == "moving" else (0, 0, 0)
+        air = picture(blocks(0, shift), 0) - 1000
+        save(tmp_path / "images" / f"0_{role}.nii.gz", air.astype(np.float32), GRID)
+    record = write_case(tmp_path)
+    (note,) = evaluate_record(record, settings=Settings(metrics=("ncc",)))["notes"]
+    x, y, z = (n - abs(s) for n, s in zip(GRID.size, SHIFT, strict=True))
+    share = 100 * (1 - x * y * z / math.prod(GRID.size))
+    assert note.startswith(f"{share:.2g} % of the fixed image lies beyond the moving image")
+    middle = np.zeros(GRID.shape, np.uint8)
+    middle[2:5, 4:10, 4:10] = 1
+    save(tmp_path / "mask.nii.gz", middle, GRID)
+    masked = Settings(metrics=("ncc",), mask=tmp_path / "mask.nii.gz")
+    assert evaluate_record(record, settings=masked)["notes"] == []
+
+
 def test_half_a_shift_is_between(tmp_path: Path) -> None:
     found = evaluate_record(write_case(tmp_path, part=0.5))
     assert found["before"]["dice"] < found["after"]["dice"] < 1

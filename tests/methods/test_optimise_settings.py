@@ -94,16 +94,15 @@ def test_the_record_tells_the_values_that_ran_on_every_level(ndim):
         size, (1.0, 1.0, 2.0)[:ndim], tuple(np.eye(ndim).ravel()), (0.0,) * ndim))  # fmt: skip
     settings = ["preset=accurate", "iterations=3,2,1"]
     told = regtool.register(image, image, "optimise", settings=settings).record["settings"]
-    levels = told["levels"]
-    assert [level["iterations"] for level in levels] == [3, 2, 1]
-    assert [level["window"] for level in levels] == [LENGTHS[ndim]["window"]] * 3
+    assert told["iterations"] == [3, 2, 1]
+    assert told["window"] == [LENGTHS[ndim]["window"]] * 3
     if ndim == 2:
-        assert [level["shrink"] for level in levels] == [[4, 4], [2, 2], [1, 1]]
-        assert [level["update_sigma"] for level in levels] == [3.0] * 3
+        assert told["shrink"] == [[4, 4], [2, 2], [1, 1]]
+        assert told["update_sigma"] == [3.0] * 3
     else:  # the widely spaced axis is halved later
-        assert [level["shrink"] for level in levels] == [[4, 4, 1], [2, 2, 1], [1, 1, 1]]
-        assert [level["update_sigma"] for level in levels] == [3.0, 2.0, 1.5]
-        assert [level["total_sigma"] for level in levels] == [0.5, 0.4, 0.35]
+        assert told["shrink"] == [[4, 4, 1], [2, 2, 1], [1, 1, 1]]
+        assert told["update_sigma"] == [3.0, 2.0, 1.5]
+        assert told["total_sigma"] == [0.5, 0.4, 0.35]
     assert (told["tolerance"], told["rate"], told["symmetric"]) == (0.003, 0.5, False)
     assert (told["smoothness"], told["balance"]) == (0.0, 0.9)
     assert None not in told.values()
@@ -116,10 +115,8 @@ def test_the_values_of_adam_and_of_a_refinement_are_told_too():
     record = regtool.register(image, image, "optimise", settings=settings, refine=1).record
     told = record["settings"]
     assert (told["rate"], told["smoothness"], told["bins"]) == (0.1, 0.5, 32)
-    assert told["levels"] == [
-        {"shrink": [2, 2], "iterations": 2},
-        {"shrink": [1, 1], "iterations": 1},
-    ]
+    assert (told["shrink"], told["iterations"]) == ([[2, 2], [1, 1]], [2, 1])
+    assert "update_sigma" not in told
     refined = record["refine"]["settings"]
     assert refined["similarity"] == "ncc"
-    assert [level["window"] for level in refined["levels"]] == [7, 7, 7]
+    assert refined["window"] == [7, 7, 7]

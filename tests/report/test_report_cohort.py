@@ -63,6 +63,17 @@ def test_the_page(tmp_path: Path) -> None:
     )
 
 
+def test_the_page_tells_what_all_pairs_were_made_with(tmp_path: Path) -> None:
+    rows = [row(f"pair{n}", 0.9, seed=n, options={"passes": 2}) for n in range(3)]
+    page = Page(cohort_report(rows, tmp_path / "c.html").read_text("utf-8"))
+    told = page.text.partition("Provenance")[2]
+    assert "voxelmorph-acdc-3d" in told and "passes 2" in told and "torch 2.9" in told
+    assert "Seed" not in told, "each has its own"
+    rows[1]["options"] = {"passes": 1}
+    page = Page(cohort_report(rows, tmp_path / "d.html").read_text("utf-8"))
+    assert "passes" not in page.text
+
+
 @pytest.mark.parametrize(
     ("percents", "says"), [((0.0, 0.5, 1.0), "2 of 3 warps have folds"), ((0.0,), "no warp has")]
 )

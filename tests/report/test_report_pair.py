@@ -51,13 +51,11 @@ def test_everything_is_there(tmp_path: Path) -> None:
 
 def test_the_page_tells_the_settings_that_ran_level_by_level(tmp_path: Path) -> None:
     record = make_record(make_grid("identity", (40, 36, 10), (2.0, 2.0, 6.0)))
-    level = {"shrink": [2, 2], "window": 7}
-    record["settings"] = {"rate": 0.5, "levels": [level, {**level, "shrink": [1, 1]}]}
+    record["settings"] = {"rate": 0.5, "shrink": [[2, 2], [1, 1]], "iterations": [60, 10]}
     record["refine"] = {"iterations": 5, "settings": {"radius": [2, 2], "rate": 0.25}}
     page = written(tmp_path, record=record)
-    ran = "rate 0.5; level 1: shrink 2 × 2, window 7; level 2: shrink 1 × 1, window 7"
-    assert ran in page.text
-    assert "radius 2 × 2, rate 0.25" in page.text
+    assert "rate 0.5, shrink 2×2/1×1, iterations 60/10" in page.text
+    assert "radius 2/2, rate 0.25" in page.text
     assert "settings, " not in page.text
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from regtool.engine.device import choose_device
 from regtool.engine.evaluate.compare import compare, summary
 from regtool.engine.evaluate.items import Item
 from regtool.engine.evaluate.overlap import unmeasured
@@ -26,7 +27,9 @@ def evaluate_all(
     could not be measured; ``strict`` raises the first such error instead. ``summary``: by run, n,
     mean, SD, median and quartiles of every number, before and after. ``comparison``: see
     ``compare``. ``notes``: sentences about all of them. ``told(done, total)`` is called after each.
+    Raises UsageError or DeviceError for a device that makes no sense or is not there.
     """
+    choose_device(settings.device)  # a device that is not there fails once, not for each pair
     pairs, failed = [], []
     for done, item in enumerate(items, start=1):
         try:

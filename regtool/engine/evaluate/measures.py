@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,11 @@ from regtool.spatial.frames import linear_part
 from regtool.spatial.grid import Grid
 
 Array = NDArray[Any]
+
+_FLOOR = 0.1
+"""As a share of the range: 0 so near the darkest value is what air may look like."""
+_SEEN = 1e-3
+"""Share of voxels beyond the moving image that is worth a word."""
 
 
 @dataclass
@@ -67,6 +72,20 @@ def measure_images(
                 found[name] = measures[name](one, other, mask)
             except ValueError as error:
                 raise GeometryError(f"{settings.mask}: {error}") from error
+    share = 0.0 if -low <= _FLOOR * scale else _uncovered(pair, mask, settings)
+    if share > _SEEN:
+        numbers.notes.append(
+            f"{100 * share:.2g} % of the fixed image lies beyond the moving image; the warped "
+            "image is 0 there, unlike air, and image measures count that (--mask leaves it out)"
+        )
+
+
+def _uncovered(pair: Registered, mask: Array | None, settings: Settings) -> float:
+    """The share of the fixed image's voxels (of the mask) whose points miss the moving image."""
+    inside = replace(pair.moving, array=np.ones(pair.moving.array.shape, np.uint8))
+    device = choose_device(settings.device)
+    missed = resample(inside, pair.grid, pair.chain, "nearest", device=device) == 0
+    return float((missed if mask is None else missed[mask]).mean())
 
 
 def measure_landmarks(pair: Registered, settings: Settings, numbers: Numbers) -> None:

@@ -98,7 +98,7 @@ def unmeasured(pairs: Sequence[dict[str, Any]], settings: Settings) -> list[str]
         )
     absent = set.intersection(*(set(labels["absent"]) for labels in found))
     structures = settings.structures
-    of_regions = {n for r in REGIONS.values() for n, m in r.items() if structures.get(n) == m}
+    of_regions = {n for r in REGIONS.values() if r.items() <= structures.items() for n in r}
     sentences = []
     if of_regions and all(set(structures[n]) <= absent for n in of_regions):
         labels = sorted({v for n in of_regions for v in structures[n]})

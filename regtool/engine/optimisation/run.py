@@ -32,7 +32,7 @@ def optimise(
     stops when they have converged together. The compositive answer has no fold (see
     ``regtool.spatial.repair``), symmetric ones and Adam's may. Where both images are empty around
     their content, only the box of the content is computed, and the field goes on as at its border.
-    The answer's note ``settings`` holds the values that ran, level by level.
+    The answer's note ``settings`` holds the values that ran.
     Raises ValueError where labels or landmarks are asked for and not there.
     """
     content = Content(pair)
@@ -68,9 +68,10 @@ def optimise(
 
 
 def _told(settings: Optimisation, sizes: list[tuple[int, ...]]) -> dict[str, Any]:
-    """What decided a result, as JSON; ``shrink``: how much coarser a level is, by axis (x, y, z).
+    """What decided a result, as JSON: one value a level, coarse to fine, in lists.
 
-    Only what the formulation and the similarity look at.
+    ``shrink``: how much coarser each level is along x, y, z. Only what the formulation and the
+    similarity look at is named.
     """
     gaussian = settings.formulation == "compositive"
     similarity = {"ncc": "window", "mi": "bins"}.get(settings.similarity)
@@ -78,16 +79,16 @@ def _told(settings: Optimisation, sizes: list[tuple[int, ...]]) -> dict[str, Any
              "tolerance", "patience", "labels", "landmarks"]  # fmt: skip
     whole += ["balance"] * gaussian + ["bins"] * (similarity == "bins")
     by_level = ["window"] * (similarity == "window") + ["update_sigma", "total_sigma"] * gaussian
-    levels = []
-    for number, (size, count) in enumerate(zip(sizes, settings.iterations, strict=True)):
-        ratios = [a / b for a, b in zip(sizes[-1], size, strict=True)]
-        level = settings.at_level(number)
-        levels.append({
-            "shrink": [2 ** round(math.log2(ratio)) for ratio in reversed(ratios)],
-            "iterations": count,
-            **{name: getattr(level, name) for name in by_level},
-        })  # fmt: skip
-    return {**{name: getattr(settings, name) for name in whole}, "levels": levels}
+    levels = [settings.at_level(number) for number in range(len(sizes))]
+    return {
+        **{name: getattr(settings, name) for name in whole},
+        "shrink": [
+            [2 ** round(math.log2(a / b)) for a, b in zip(sizes[-1][::-1], size[::-1], strict=True)]
+            for size in sizes
+        ],
+        "iterations": list(settings.iterations),
+        **{name: [getattr(level, name) for level in levels] for name in by_level},
+    }
 
 
 def _mend(found: Prediction, spacing: tuple[float, ...]) -> None:
