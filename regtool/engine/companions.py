@@ -13,6 +13,9 @@ DOUBT = "are these the labels of these images?"
 
 NOTHING = "there is nothing to register"
 
+FLOOR = 0.1
+"""As a share of the range: what is so near the darkest value may be air."""
+
 MANY = 256
 """More labels than any atlas in use has; an intensity image has more values."""
 
@@ -32,6 +35,11 @@ def off_grid(name: str, side: str, nearest: str = "label") -> str:
     return (
         f"{name}: not on the grid of the {side} image; placed by its own header, nearest {nearest}"
     )
+
+
+def unlike_air(fill: float, low: float, high: float) -> bool:
+    """Whether ``fill`` stands out in an image of values from ``low`` to ``high``."""
+    return fill - low > FLOOR * (high - low)
 
 
 def outside(points: Points, grid: Grid, what: str) -> str | None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regtool.engine import measure
-from regtool.engine.companions import DOUBT, labels_of
+from regtool.engine.companions import DOUBT, labels_of, unlike_air
 from regtool.engine.request import Inputs, Request
 from regtool.imaging.resample import resample
 from regtool.imaging.transforms import Transform
@@ -74,7 +74,7 @@ def beyond(request: Request, inputs: Inputs, warped: NDArray[Any]) -> str | None
     Interpolation seldom gives zero exactly, so zeros that the moving image lacks are beyond it.
     """
     moving = inputs.moving.array
-    if request.fill or moving.min() >= 0:
+    if request.fill or not unlike_air(0.0, float(moving.min()), float(moving.max())):
         return None
     share = float(np.mean(warped == 0))
     if share < SEEN or float(np.mean(moving == 0)) > share / 2:

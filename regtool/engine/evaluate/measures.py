@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from regtool.engine.companions import unlike_air
 from regtool.engine.device import choose_device
 from regtool.engine.evaluate.registered import Registered
 from regtool.engine.evaluate.settings import FIELD, IMAGES, Settings
@@ -27,8 +28,6 @@ from regtool.spatial.grid import Grid
 
 Array = NDArray[Any]
 
-_FLOOR = 0.1
-"""As a share of the range: 0 so near the darkest value is what air may look like."""
 _SEEN = 1e-3
 """Share of voxels beyond the moving image that is worth a word."""
 
@@ -72,11 +71,13 @@ def measure_images(
                 found[name] = measures[name](one, other, mask)
             except ValueError as error:
                 raise GeometryError(f"{settings.mask}: {error}") from error
-    share = 0.0 if -low <= _FLOOR * scale else _uncovered(pair, mask, settings)
+    fill = fill_of(pair.record)
+    share = _uncovered(pair, mask, settings) if unlike_air(fill, low, high) else 0.0
     if share > _SEEN:
         numbers.notes.append(
             f"{100 * share:.2g} % of the fixed image lies beyond the moving image; the warped "
-            "image is 0 there, unlike air, and image measures count that (--mask leaves it out)"
+            f"image is {fill:g} there, unlike air, and image measures count that (--mask leaves it "
+            "out; register --fill sets it)"
         )
 
 
