@@ -23,6 +23,7 @@ from regtool.errors import InputError, Interrupted, PluginError, UsageError
 from regtool.imaging.transforms import read_field, write_field
 from regtool.imaging.volume import Volume
 from regtool.plugins.exchange import Context, Pair, Prediction, Sample
+from regtool.record import read_record, sha256
 from regtool.spatial.grid import Grid
 from regtool.testing import Subject
 from regtool.testing.network import (
@@ -202,6 +203,11 @@ def test_a_warm_start_begins_with_a_registration_that_was_written(images, tmp_pa
     moved = first.field + np.asarray([6.0, 0.0], dtype=np.float32)
     write_field(tmp_path / "r_1Warp.nii.gz", moved, images["fixed"].grid)
     record = str(tmp_path / "r_regtool.json")
+    with pytest.raises(InputError, match="has changed since"):
+        registered(images, warm=record)
+    content = read_record(record)
+    content["outputs"]["1Warp.nii.gz"]["sha256"] = sha256(tmp_path / "r_1Warp.nii.gz")
+    (tmp_path / "r_regtool.json").write_text(json.dumps(content))
     near, far = (
         registered(images, warm=record, warm_level=level, steps=100, spread=0.6)
         for level in (40, 1900)
