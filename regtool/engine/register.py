@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import SimpleITK as sitk
+
 from regtool.engine.device import limited_threads
 from regtool.engine.preflight import check_request
 from regtool.engine.registrar import Preview, Registrar, Watch
@@ -16,6 +18,7 @@ from regtool.engine.request import Request, Source
 from regtool.engine.task import Registration, Report, finish, load, open_task, prepare
 from regtool.errors import UsageError
 from regtool.imaging.destination import image_stem
+from regtool.imaging.itk import as_volume
 from regtool.plugins import discovery
 from regtool.plugins.exchange import Prediction
 
@@ -23,8 +26,8 @@ __all__ = ["Registration", "plan_prefix", "register", "run"]
 
 
 def register(
-    fixed: Source,
-    moving: Source,
+    fixed: Source | sitk.Image,
+    moving: Source | sitk.Image,
     method: str = "voxelmorph",
     *,
     preview: Preview | None = None,
@@ -32,6 +35,7 @@ def register(
 ) -> Registration:
     """Register ``moving`` to ``fixed``; the Python form of ``regtool register``.
 
+    Images, masks and label maps are files, SimpleITK images, or ``regtool.Volume(array, grid)``.
     ``options`` are the fields of ``Request``, among them ``output`` (a prefix; nothing is written
     without one), ``weights``, ``initial``, ``device``, ``settings={name: value}``.
 
@@ -44,8 +48,9 @@ def register(
     Raises the errors of ``regtool.errors``, as the command line does, and UsageError for a
     ``preview`` that the method would not call.
     """
+    given = {name: as_volume(value) for name, value in options.items()}
     try:
-        request = Request(fixed, moving, method, **options)
+        request = Request(as_volume(fixed), as_volume(moving), method, **given)
     except TypeError as error:
         raise UsageError(f"register(): {error}") from error
     return run(request, preview=preview)

@@ -179,7 +179,7 @@ def method_options(
     """
     options_class = discovery.resolve_import(method.options, f"options of method '{method.name}'")
     given = dict(settings) if isinstance(settings, Mapping) else dict(map(split_setting, settings))
-    return parse_options(options_class, {**config.get("options", {}), **given}, method.name)
+    return parse_options(options_class, {**(config.get("options") or {}), **given}, method.name)
 
 
 def _checked(answer: object, pair: Pair, name: str) -> Prediction:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from regtool.spatial.grid import Matrix
 
 
-@dataclass
+@dataclass(repr=False)
 class Registration:
     """The result of one registration; arrays are on the fixed grid.
 
@@ -32,6 +32,11 @@ class Registration:
     warped_labels: NDArray[Any] | None
     record: dict[str, Any]
     outputs: dict[str, Path] = default(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """The method and the shape; the arrays are for other eyes."""
+        name = self.record.get("method", {}).get("name", "?")
+        return f"<Registration by {name}: warped {self.warped.shape}, field {self.field.shape}>"
 
 
 class Clock:

@@ -64,8 +64,9 @@ def _texts(value: Any) -> bool:
 
 
 _NONE = type(None)
-_IMAGE: Check = (_is(str, Path, Volume), "an image: a file or a Volume")
-_MAYBE_IMAGE: Check = (_is(str, Path, Volume, _NONE), "an image: a file or a Volume")
+_KINDS = "an image: a file, a SimpleITK image or a regtool.Volume"
+_IMAGE: Check = (_is(str, Path, Volume), _KINDS)
+_MAYBE_IMAGE: Check = (_is(str, Path, Volume, _NONE), _KINDS)
 _POINTS: Check = (_is(str, Path, np.ndarray, _NONE), "landmarks: a file or an array")
 _PLACE: Check = (_is(str, Path, _NONE), "a path")
 _TEXT: Check = (_is(str), "a text")

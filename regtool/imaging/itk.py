@@ -9,6 +9,7 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
+from regtool.imaging.volume import Kind, Volume
 from regtool.spatial.grid import Grid
 
 
@@ -46,6 +47,18 @@ def grid_of(image: sitk.Image) -> Grid:
         tuple(image.GetSize()[:n]), tuple(image.GetSpacing()[:n]),
         tuple(float(v) for v in direction.ravel()), tuple(image.GetOrigin()[:n]),
     )  # fmt: skip
+
+
+def as_volume(source: Any) -> Any:
+    """A SimpleITK image as a Volume (values copied); anything else as it is.
+
+    An image of 4 axes is a series, one of several components a vector image.
+    """
+    if not isinstance(source, sitk.Image):
+        return source
+    parts = source.GetNumberOfComponentsPerPixel()
+    kind: Kind = "vector" if parts > 1 else "series" if source.GetDimension() == 4 else "scalar"
+    return Volume(sitk.GetArrayFromImage(source), grid_of(source), kind)
 
 
 def sitk_image(array: NDArray[Any], grid: Grid, *, vector: bool = False) -> sitk.Image:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 
 from regtool.errors import UsageError
@@ -25,6 +25,10 @@ __all__ = [
 ]
 
 
+_LARGEST = 3.4028234e38
+"""Of single precision."""
+
+
 class Options(BaseModel):
     """Base of a method's options: unknown names are refused, values are checked and frozen.
 
@@ -32,6 +36,15 @@ class Options(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+    @field_validator("*")
+    @classmethod
+    def _in_single_precision(cls, value: Any) -> Any:
+        """Tensors are float32: what they cannot hold would fail somewhere inside."""
+        for number in value if isinstance(value, tuple | list) else (value,):
+            if isinstance(number, float) and not abs(number) <= _LARGEST:
+                raise ValueError("a finite number of single precision is needed")
+        return value
 
     def required_inputs(self) -> Mapping[str, Literal["labels", "points", "masks"]]:
         """Options whose values make no sense unless both images have what is named here.

@@ -18,6 +18,8 @@ from regtool.engine.training.settings import loop_settings
 from regtool.engine.training.state import State, read_checkpoint
 from regtool.errors import GeometryError, InputError, UsageError, WeightsError
 from regtool.plugins import discovery
+from regtool.plugins.options import parse_options
+from regtool.plugins.sampling_options import SamplingOptions
 from regtool.prepare.gridding import network_grid
 from regtool.prepare.preparation import Preparation
 from regtool.spatial.grid import Grid
@@ -37,6 +39,19 @@ def changed(folder: Path, **changes: Any) -> str:
     file = folder / "config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | changes))
     return str(folder)
+
+
+def test_options_that_are_nothing(folder: Path) -> None:
+    spec = changed(folder, options=None)
+    assert load_registrar("voxelmorph", 2, weights=spec, device="cpu").options is not None
+
+
+@pytest.mark.parametrize("value", [1e300, float("inf"), float("nan")])
+def test_numbers_that_no_tensor_holds(value: float) -> None:
+    with pytest.raises(UsageError, match=r"option 'clamp' .* single precision"):
+        parse_options(SamplingOptions, {"clamp": value})
+    with pytest.raises(UsageError, match="single precision"):
+        parse_options(SamplingOptions, {"direction": (0.0, value, 1.0)})
 
 
 def test_they_are_sound(folder: Path) -> None:
