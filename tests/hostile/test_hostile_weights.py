@@ -48,7 +48,7 @@ def test_options_that_are_nothing(folder: Path) -> None:
 
 @pytest.mark.parametrize("value", [1e300, float("inf"), float("nan")])
 def test_numbers_that_no_tensor_holds(value: float) -> None:
-    with pytest.raises(UsageError, match=r"option 'clamp' .* single precision"):
+    with pytest.raises(UsageError, match="option 'clamp' "):
         parse_options(SamplingOptions, {"clamp": value})
     with pytest.raises(UsageError, match="single precision"):
         parse_options(SamplingOptions, {"direction": (0.0, value, 1.0)})
