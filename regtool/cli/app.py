@@ -95,12 +95,13 @@ def main() -> NoReturn:
 
 
 def _run(debug: bool) -> None:
-    from regtool.cli import messages, register, usage
+    from regtool.cli import complete, messages, register, usage
 
     messages.install()
     try:
         # Not standalone: typer would print its own errors, in three lines, and hide them.
-        code = create()(args=register.with_default_refine(sys.argv[1:]), standalone_mode=False)
+        with complete.whole_words():
+            code = create()(args=register.with_default_refine(sys.argv[1:]), standalone_mode=False)
     except SystemExit as end:
         cause = end.__context__  # typer catches a broken pipe itself, and exits with 1
         if not isinstance(cause, BrokenPipeError):

@@ -6,10 +6,13 @@ the shell goes on with the names of files.
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import io
 import logging
+import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -89,6 +92,37 @@ def settings(ctx: typer.Context) -> Iterable[str]:
 def words(*choices: str) -> Names:
     """Words that are always the same, where others (such as files) may be given as well."""
     return _offered(lambda ctx: choices)
+
+
+@contextlib.contextmanager
+def whole_words() -> Iterator[None]:
+    """Give typer whole words where bash has cut them at ``=``, and give bash what it has not yet.
+
+    Bash takes ``NAME=VALUE`` for three words and puts what it gets in the place of the last.
+    """
+    words = os.environ.get("COMP_WORDS", "").split()
+    at = os.environ.get("COMP_CWORD", "")
+    if os.environ.get("_REGTOOL_COMPLETE") != "complete_bash" or not at.isdecimal():
+        yield
+        return
+    words = words[: int(at) + 1]
+    if int(at) == len(words) and words[-1:] != ["="]:  # after a space: a new word
+        words.append("")
+    joined: list[str] = []
+    for word in words:
+        if joined and (word == "=" or joined[-1].endswith("=")) and not joined[-1].startswith("-"):
+            joined[-1] += word
+        else:
+            joined.append(word)
+    known = joined[-1].rpartition("=")[0] + "=" if joined and "=" in joined[-1] else ""
+    os.environ.update(COMP_WORDS=" ".join(joined), COMP_CWORD=str(len(joined) - 1))
+    told = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(told):
+            yield
+    finally:
+        for line in told.getvalue().splitlines():
+            print(line.removeprefix(known))
 
 
 def _assignments(option: OptionInfo) -> list[str]:

@@ -174,7 +174,11 @@ def register(
     settings: common.Set = None,
     overwrite: common.Overwrite = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything, print the plan, write nothing.")
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Check what shows without computing, print the plan as JSON, write nothing.",
+        ),
     ] = False,
     offline: Annotated[bool, typer.Option("--offline", help="Never open a connection.")] = False,
     device: common.Device = "auto",

@@ -73,9 +73,16 @@ def test_bash_itself(tmp_path: Path) -> None:
     lines = f"""
 export PATH={script().parent}:$PATH
 source <(regtool --show-completion bash)
-COMP_WORDS=(regtool register -m fsd) COMP_CWORD=3
-_regtool_completion regtool
-echo "${{COMPREPLY[@]}}"
+try() {{
+    COMP_WORDS=(regtool "$@") COMP_CWORD=$#
+    _regtool_completion regtool
+    echo "${{COMPREPLY[@]}}"
+}}
+try register -m fsd
+try register -m optimise --set preset =
+try register -m optimise --set preset = acc
+try register -m optimise --set preset = fast --ini
+try register -m optimise --set preset = fast ""
 complete -p regtool
 """
     ran = subprocess.run(["bash", "--norc", "-c", lines], capture_output=True, text=True,
@@ -83,5 +90,9 @@ complete -p regtool
     assert ran.stderr == ""
     assert ran.stdout.splitlines() == [
         "fsdiffreg",
+        "fast default accurate",  # bash itself has put "preset=" into the line
+        "accurate",
+        "--initial",
+        "",
         "complete -o default -F _regtool_completion regtool",
     ]
