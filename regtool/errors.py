@@ -72,6 +72,14 @@ class Interrupted(RegtoolError):
     exit_code = 130
 
 
+def _is_of_memory(error: BaseException) -> bool:
+    """Whether PyTorch on the CPU, or oneDNN below it, had no room."""
+    text = str(error)
+    return isinstance(error, RuntimeError) and (
+        "DefaultCPUAllocator" in text or text == "could not create a primitive"
+    )
+
+
 def expected(error: BaseException) -> RegtoolError | None:
     """What an exception of a library amounts to, if that may happen to anyone: no memory, no disk.
 
@@ -95,7 +103,7 @@ def expected(error: BaseException) -> RegtoolError | None:
         )
     elif isinstance(error, RuntimeError) and "can't start new thread" in str(error):
         found = DeviceError("no thread can be started: too little memory, or too many processes")
-    elif type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator" in str(error):
+    elif type(error).__name__ == "OutOfMemoryError" or _is_of_memory(error):
         sentence = "not enough memory on the device; try --device cpu or a smaller image"
         found = DeviceError(sentence)
     if found is not None:

@@ -144,6 +144,12 @@ def test_python_that_has_no_room_for_its_error() -> None:
     assert expected(SystemError("a bad call of a C function")) is None
 
 
+def test_a_convolution_that_has_no_room() -> None:
+    """Met at 16 MiB, from oneDNN; its longer sentences tell of arguments that it cannot take."""
+    assert isinstance(expected(RuntimeError("could not create a primitive")), DeviceError)
+    assert expected(RuntimeError("could not create a primitive descriptor for a ...")) is None
+
+
 def test_an_image_that_goes_while_it_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
