@@ -70,6 +70,8 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     place = {"directory": "REGTOOL_WEIGHTS_DIR", "cache": "Hub cache"}.get(
         row["source"], row["source"]
     )
+    if row["other_than_pinned"]:
+        place = f"{place}, other than pinned"
     missing = "no (regtool weights pull)" if row["hub"] else "no (not published)"
     return (
         row["name"],
@@ -136,7 +138,7 @@ def verify(
         methods, failures = discovery.load_all()
         discovery.warn(failures)
         verdicts = [stock.verify_reference(m, ref) for m in methods for ref in m.weights]
-        verdicts += [stock.verify(str(folder)) for folder in stock.own().values()]
+        verdicts += [stock.verify_own(name) for name in stock.own()]
         bad = [v for v in verdicts if v.problem]
     if as_json:
         print_json([vars(verdict) for verdict in verdicts])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -24,13 +24,14 @@ Source = Literal["none", "path", "directory", "shipped", "cache", "hub"]
 
 @dataclass(frozen=True)
 class Found:
-    """Candidate files, not yet checked."""
+    """Candidate files, not yet checked; ``name`` is that of a folder in REGTOOL_WEIGHTS_DIR."""
 
     source: Source
     config: Path
     model: Path
     hub: str | None = None
     revision: str | None = None
+    name: str | None = None
 
 
 def local(method: Method, ref: WeightsRef, cache_dir: Path | None) -> Found | None:
@@ -68,7 +69,7 @@ def in_directory(name: str) -> Found | None:
     folder = expanded(top) / name
     if not is_dir(folder):
         return None
-    return in_folder(folder, "directory")
+    return replace(in_folder(folder, "directory"), name=name)
 
 
 def in_folder(folder: Path, source: Source) -> Found:

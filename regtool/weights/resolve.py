@@ -303,7 +303,7 @@ def _checked(
     ndim: int,
     warnings: tuple[str, ...] = (),
 ) -> ResolvedWeights:
-    config = read_config(found.config, method, ndim)
+    config, folder = read_config(found.config, method, ndim), found.model.parent
     digest = file_sha256(found.model)
     pin = (ref.sha256 if ref is not None else "") or None
     wanted = pin
@@ -314,7 +314,7 @@ def _checked(
     read_header(found.model)
     return ResolvedWeights(
         method=method.name,
-        name=ref.name if ref is not None else config.get("name") or found.model.parent.name,
+        name=ref.name if ref is not None else found.name or config.get("name") or folder.name,
         source=found.source,
         config=config,
         model=found.model,
@@ -343,4 +343,8 @@ def _mismatch(ref: WeightsRef | None, found: Found, digest: str, wanted: str) ->
             f"{what}; the installation is damaged, reinstall the plugin "
             "(in a source checkout: correct sha256 in its description)"
         )
-    return f"{what}; replace the folder, or use it as it is with --weights {found.model.parent}"
+    return (
+        f"{what}; this folder in {WEIGHTS_DIR_VARIABLE} takes the place of the weights '{spec}' of "
+        "the method: if it holds others, rename it (then -w NEWNAME) or remove it; if it is a "
+        "copy of them, copy it again"
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import shutil
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,37 +94,49 @@ def _own_row(folder: Path) -> dict[str, Any]:
         in_folder(folder, "directory")
     except RegtoolError as error:
         problem = str(error)
-    told = {
+    return {
+        "name": folder.name, **_told(config), "hub": None, "revision": None, "sha256": None,
+        "source": None if problem else "directory", "path": str(folder), "problem": problem,
+        "other_than_pinned": False,
+    }  # fmt: skip
+
+
+def _told(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What a config.json says of its weights."""
+    words = {
         key: str(config.get(key) or "-") for key in ("method", "anatomy", "modality", "licence")
     }
-    return {
-        "name": folder.name, "ndim": config.get("ndim"), **told,
-        "hub": None, "revision": None, "sha256": None,
-        "source": None if problem else "directory", "path": str(folder), "problem": problem,
-    }  # fmt: skip
+    return {"ndim": config.get("ndim"), **words}
 
 
 def _row(method: Method, ref: WeightsRef) -> dict[str, Any]:
     source, path, problem = None, None, None
+    told: dict[str, Any] = {
+        "method": method.name, "ndim": ref.ndim,
+        "anatomy": ref.anatomy, "modality": ref.modality, "licence": ref.licence,
+    }  # fmt: skip
+    other = False
     try:
         place = locate(method, ref)
         if place is not None:
             source, path = place[0], str(place[1].parent)
+        if place is not None and source == "directory" and ref.sha256:
+            # by the user's hand, so its licence is not that of the weights whose name it has
+            other = file_sha256(place[1]) != ref.sha256.lower()
+        if place is not None and other:
+            told = _told(read_config(place[1].with_name(CONFIG_FILE)))
     except RegtoolError as error:
         problem = str(error)
     return {
         "name": ref.name,
-        "method": method.name,
-        "ndim": ref.ndim,
-        "anatomy": ref.anatomy,
-        "modality": ref.modality,
-        "licence": ref.licence,
+        **told,
         "hub": ref.hub,
         "revision": ref.revision,
         "sha256": ref.sha256 or None,
         "source": source,
         "path": path,
         "problem": problem,
+        "other_than_pinned": other,
     }
 
 
@@ -232,11 +245,20 @@ def verify(spec: str) -> Verdict:
         raise UsageError(f"{spec}: pull it, then verify the folder that 'weights pull' prints")
     if os.sep in spec or exists(spec) or Path(spec).suffix == ".safetensors":
         return _verify_path(spec)
-    mine = own().get(spec)
-    if mine is not None:
-        return _verify_path(str(mine))
+    if spec in own():
+        return verify_own(spec)
     method, ref = find(spec)
     return verify_reference(method, ref)
+
+
+def verify_own(name: str) -> Verdict:
+    """The same for a folder in REGTOOL_WEIGHTS_DIR that no method describes, by its name."""
+    try:
+        weights = local(name)
+        check_network(discovery.load(weights.method), weights)
+    except (WeightsError, PluginError, UsageError) as error:
+        return Verdict(name, "", present=True, problem=str(error))
+    return _sound(weights)
 
 
 def verify_reference(method: Method, ref: WeightsRef) -> Verdict:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from weights_toy import Shell
+from weights_toy import Shell, toy_config
 
 from regtool.errors import WeightsError
 from regtool.plugins import discovery
@@ -90,9 +90,32 @@ def test_own_weights_are_listed_found_and_verified(
     assert rows["my-flow"]["path"] == str(tmp_path / "store" / "my-flow")
     found = shell("path", "my-flow", **here)
     assert found.out.strip() == str(tmp_path / "store" / "my-flow"), found.err
-    assert shell("verify", "my-flow", **here).code == 0
+    verified = shell("verify", "my-flow", **here)
+    assert (verified.code, verified.out.split()[:2]) == (0, ["my-flow", "toy"])
     everything = shell("verify", **here)
     assert everything.code == 4 and "1 of 3 failed" in everything.error
+    assert [line.split()[0] for line in everything.out.splitlines()] == [
+        *("toy-brain", "broken", "my-flow"),
+    ]
+
+
+def test_own_weights_under_a_name_that_is_taken(
+    shell: Shell, tmp_path: Path, toy_folder: Path
+) -> None:
+    """They have the licence and the anatomy of their own config, not those of the shipped ones."""
+    folder = shutil.copytree(toy_folder, tmp_path / "store" / "toy-brain")
+    here = {"REGTOOL_WEIGHTS_DIR": str(tmp_path / "store")}
+    assert "other than pinned" not in shell("list", **here).out
+    model = folder / "model.safetensors"
+    model.write_bytes(model.read_bytes()[:-1] + b"\x7f")
+    config = toy_config(anatomy="heart", modality="phantom", licence="mine")
+    (folder / "config.json").write_text(json.dumps(config))
+    [line] = [x for x in shell("list", **here).out.splitlines() if x.startswith("toy-brain")]
+    assert line.split()[3:6] == ["heart", "phantom", "mine"]
+    assert line.endswith("REGTOOL_WEIGHTS_DIR, other than pinned")
+    [row] = json.loads(shell("list", "--json", **here).out)
+    assert row["other_than_pinned"] and row["licence"] == "mine"
+    assert "takes the place of the weights 'toy-brain'" in shell("path", "toy-brain", **here).error
 
 
 def test_a_name_that_is_nearly_right(shell: Shell) -> None:

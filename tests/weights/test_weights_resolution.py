@@ -142,8 +142,13 @@ def test_directory_comes_before_hub_and_is_checked(
     assert hub.requests == []
     model = copy / "model.safetensors"
     model.write_bytes(model.read_bytes()[:-1] + b"\x7f")
-    with pytest.raises(WeightsError, match=r"not the expected weights.*replace the folder"):
+    with pytest.raises(WeightsError, match=r"not the expected weights.*") as caught:
         resolve(published, None, 2, endpoint=hub.url)
+    assert str(caught.value).endswith(
+        "; this folder in REGTOOL_WEIGHTS_DIR takes the place of the weights 'toy-brain' of the "
+        "method: if it holds others, rename it (then -w NEWNAME) or remove it; if it is a copy of "
+        "them, copy it again"
+    )
     model.unlink()
     with pytest.raises(WeightsError, match=r"holds no model\.safetensors"):
         resolve(published, None, 2, endpoint=hub.url)
@@ -154,7 +159,7 @@ def test_own_weights_in_the_directory(
 ) -> None:
     shutil.copytree(toy_folder, weights_dir / "mine")
     weights = resolve(toy_method, "mine", 2)
-    assert (weights.source, weights.pinned) == ("directory", False)
+    assert (weights.source, weights.pinned, weights.name) == ("directory", False, "mine")
     with pytest.raises(WeightsError):
         resolve(toy_method, "../given/toy-brain", 2)
 
