@@ -124,21 +124,39 @@ def _unknown(method: Method, spec: str) -> str:
     owners |= dict.fromkeys(names, method.name)
     if spec in owners:
         return f"weights '{spec}' belong to method '{owners[spec]}': use -m {owners[spec]}"
-    close = difflib.get_close_matches(spec, owners, 1)
+    own = [folder.name for folder in own_folders() if folder.name not in owners]
+    close = difflib.get_close_matches(spec, [*own, *owners], 1)
     if close:
-        other = "" if close[0] in names else f" (-m {owners[close[0]]})"
+        other = "" if close[0] in (*own, *names) else f" (-m {owners[close[0]]})"
         hint = f"did you mean '{close[0]}'{other}?"
-    elif names:
-        hint = f"it has: {', '.join(names)}"
     else:
-        return f"method '{method.name}' has no named weights, and '{spec}' is no path" + in_vain()
-    return f"method '{method.name}' has no weights '{spec}'{in_vain()}; {hint}"
+        mine = f"{', '.join(own)} in {WEIGHTS_DIR_VARIABLE}" if own else ""
+        hint = "; ".join(filter(None, [f"it has: {', '.join(names)}" if names else "", mine]))
+    lacking = f"weights '{spec}'" if names else "named weights"
+    return f"method '{method.name}' has no {lacking}, and '{spec}' is no path{in_vain()}" + (
+        f"; {hint}" if hint else ""
+    )
 
 
 def in_vain() -> str:
-    """For the end of a message: that REGTOOL_WEIGHTS_DIR names no folder, if so."""
+    """For the end of a message: that REGTOOL_WEIGHTS_DIR names no folder of folders, if so."""
+    fault, advice = _fault()
+    return f"; {weights_dir()} is passed over{advice}" if fault else ""
+
+
+def _fault() -> tuple[str, str]:
+    """Why REGTOOL_WEIGHTS_DIR leads to no weights, and what to do; nothing where it may."""
     top = os.environ.get(WEIGHTS_DIR_VARIABLE)
-    return f"; {weights_dir()} is passed over" if top and not is_dir(expanded(top)) else ""
+    if not top:
+        return "", ""
+    folder = expanded(top)
+    if not is_dir(folder):
+        return "which is no folder", ""
+    if is_file(folder / MODEL_FILE) and not own_folders():
+        return "which is itself a folder of weights", ": give its parent"
+    if folder.name != "weights" and _exported(folder) and not own_folders():
+        return "which is the folder of a training run", f": give {folder / 'weights'}"
+    return "", ""
 
 
 def own_folders() -> list[Path]:
@@ -159,5 +177,5 @@ def weights_dir() -> str:
     top = os.environ.get(WEIGHTS_DIR_VARIABLE)
     if not top:
         return f"a folder named by {WEIGHTS_DIR_VARIABLE}"
-    absent = "" if is_dir(expanded(top)) else ", which is no folder"
-    return f"{WEIGHTS_DIR_VARIABLE} ({top}{absent})"
+    fault, _ = _fault()
+    return f"{WEIGHTS_DIR_VARIABLE} ({top}{', ' if fault else ''}{fault})"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from regtool.weights.places import (
     Source,
     at_path,
     in_directory,
+    in_vain,
     local,
     weights_dir,
 )
@@ -119,7 +121,14 @@ def resolve(
     if found is None:
         assert ref is not None  # what has no reference is found or refused
         found = _from_hub(ref, reach)
+    if ref is not None and found.source != "directory" and (vain := in_vain()):
+        _tell_once(vain.removeprefix("; "))
     return _checked(method, ref, found, ndim)
+
+
+@cache
+def _tell_once(sentence: str) -> None:
+    log.warning("%s", sentence)
 
 
 def peek(

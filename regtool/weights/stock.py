@@ -53,7 +53,7 @@ def find(name: str) -> tuple[Method, WeightsRef]:
     if owners:
         both = " and ".join(method.name for method, _ in owners)
         raise WeightsError(f"weights '{name}' exist in {both}; give their folder instead")
-    known = sorted(ref.name for method in methods for ref in method.weights)
+    known = [*own(), *sorted(ref.name for method in methods for ref in method.weights)]
     close = difflib.get_close_matches(name, known, 1)
     hint = f"; did you mean '{close[0]}'?" if close else f"; there are: {', '.join(known)}"
     raise WeightsError(

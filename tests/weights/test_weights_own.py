@@ -8,12 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from loopback_hub import Hub
 from weights_toy import Shell, toy_config
 
 from regtool.errors import WeightsError
 from regtool.plugins import discovery
 from regtool.plugins.description import Method, WeightsRef
 from regtool.weights import resolve
+from regtool.weights.places import in_vain
 
 
 @pytest.fixture
@@ -120,3 +122,58 @@ def test_own_weights_under_a_name_that_is_taken(
 
 def test_a_name_that_is_nearly_right(shell: Shell) -> None:
     assert "did you mean 'toy-brain'?" in shell("path", "toybrain").error
+
+
+def test_own_names_are_offered(
+    toy_method: Method,
+    tmp_path: Path,
+    toy_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    shell: Shell,
+) -> None:
+    shutil.copytree(toy_folder, tmp_path / "store" / "my-hearts")
+    monkeypatch.setenv("REGTOOL_WEIGHTS_DIR", str(tmp_path / "store"))
+    said = "method 'toy' has no weights '{}', and '{}' is no path; {}"
+    for spec, hint in {
+        "my-heart": "did you mean 'my-hearts'?",
+        "runs": "it has: toy-brain; my-hearts in REGTOOL_WEIGHTS_DIR",
+    }.items():
+        with pytest.raises(WeightsError) as caught:
+            resolve(toy_method, spec, 2)
+        assert str(caught.value) == said.format(spec, spec, hint)
+    with pytest.raises(WeightsError, match=r"has no named weights, .* my-hearts in REGTOOL_WEI"):
+        resolve(replace(toy_method, weights=()), "runs", 2)
+    found = shell("path", "my-heart", REGTOOL_WEIGHTS_DIR=str(tmp_path / "store"))
+    assert "did you mean 'my-hearts'?" in found.error
+
+
+def test_a_weights_directory_that_is_one_level_too_deep(
+    toy_method: Method, toy_folder: Path, run_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for top, words in {
+        toy_folder: "which is itself a folder of weights) is passed over: give its parent",
+        run_folder: "which is the folder of a training run) is passed over: "
+        f"give {run_folder / 'weights'}",
+    }.items():
+        monkeypatch.setenv("REGTOOL_WEIGHTS_DIR", str(top))
+        with pytest.raises(WeightsError) as caught:
+            resolve(toy_method, "my-flow", 2)
+        assert f"REGTOOL_WEIGHTS_DIR ({top}, {words}" in str(caught.value)
+    monkeypatch.setenv("REGTOOL_WEIGHTS_DIR", str(run_folder / "weights"))
+    assert resolve(toy_method, "toy-small", 2).name == "toy-small"
+    assert in_vain() == ""
+
+
+def test_a_weights_directory_in_vain_is_told_once(
+    published: Method,
+    hub: Hub,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Also where the weights come from elsewhere, which need not be those that were meant."""
+    absent = str(tmp_path / "tpyo")
+    monkeypatch.setenv("REGTOOL_WEIGHTS_DIR", absent)
+    for _ in range(2):
+        resolve(published, None, 2, endpoint=hub.url, cache_dir=tmp_path / "cache")
+    assert caplog.messages == [f"REGTOOL_WEIGHTS_DIR ({absent}, which is no folder) is passed over"]
