@@ -25,13 +25,16 @@ FULL_COMMIT = re.compile(r"[0-9a-f]{40}")
 _REPOSITORY = re.compile(
     r"(?!.*(--|\.\.))(?!.*\.git$)[A-Za-z0-9][\w.-]*(?<![.-])/[A-Za-z0-9][\w.-]*(?<![.-])", re.ASCII
 )
-"""As the Hub's client wants it; 96 characters at most."""
 _REVISION = re.compile(r"[\w][\w./-]*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _BUSY = frozenset({408, 429, 500, 502, 503, 504})
 _PORTS = {"https": 443, "socks5": 1080, "socks5h": 1080}
 _HEAD_TIMEOUT = 10.0
 _LONGEST_WAIT = 8.0
+
+
+class UnreachableError(WeightsError):
+    """Nothing answers at the Hub's address: this machine may have no internet."""
 
 
 @dataclass(frozen=True)
@@ -65,10 +68,15 @@ def parse_hub(spec: str) -> tuple[str, str]:
     """
     repository, _, revision = spec.removeprefix("hub:").partition("@")
     revision = revision or "main"
-    sound = _REPOSITORY.fullmatch(repository) and _REVISION.fullmatch(revision)
-    if not sound or len(repository) > 96 or len(revision) > 250 or ".." in revision:
+    sound = is_repository(repository) and _REVISION.fullmatch(revision)
+    if not sound or len(revision) > 250 or ".." in revision:
         raise UsageError(f"{spec}: not of the form hub:org/repo@revision")
     return repository, revision
+
+
+def is_repository(text: str) -> bool:
+    """Whether it is ``org/repo`` as the Hub's client wants it."""
+    return len(text) <= 96 and _REPOSITORY.fullmatch(text) is not None
 
 
 def is_offline() -> bool:
@@ -207,7 +215,7 @@ def _probe(endpoint: str, seconds: float) -> None:
     thread.join(seconds)
     problem = outcome[0] if outcome else f"no answer within {seconds:g} s"
     if problem:
-        raise WeightsError(f"the Hub cannot be reached ({host}:{port}: {problem})")
+        raise UnreachableError(f"the Hub cannot be reached ({host}:{port}: {problem})")
 
 
 def _commit_of(repository: str, revision: str, endpoint: str, patience: Patience) -> str:

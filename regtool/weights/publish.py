@@ -18,11 +18,15 @@ _FIELDS = ("name", "ndim", "anatomy", "modality", "licence", "sha256", "hub", "r
 
 
 def check_repository(repository: str) -> None:
-    """UsageError unless it is ``org/name``; WeightsError if requests are switched off."""
-    if repository.startswith("hub:") or "@" in repository or hub.parse_hub(repository)[1] != "main":
-        raise UsageError(f"{repository}: give the repository as org/name")
+    """UsageError unless it is ``org/repo``; WeightsError if requests are switched off."""
+    if not hub.is_repository(repository):
+        raise UsageError(
+            f"{repository}: no repository on the Hub; write ORG/REPO, as in lab/hearts"
+        )
     if hub.is_offline():
-        raise WeightsError(f"{repository}: cannot publish, requests are switched off (offline)")
+        raise WeightsError(
+            f"{repository}: cannot publish, requests are switched off; unset HF_HUB_OFFLINE"
+        )
 
 
 def check_folder(folder: Path) -> None:
@@ -44,7 +48,13 @@ def push(
     check_repository(repository)
     check_folder(folder)
     digest = file_sha256(folder / MODEL_FILE)
-    hub.require_endpoint()
+    try:
+        hub.require_endpoint()
+    except hub.UnreachableError as error:
+        raise WeightsError(
+            f"{repository}: cannot publish, {error}; try again, or push from a machine with "
+            f"internet: copy {folder} there"
+        ) from error
     commit = hub.explained(
         lambda: _commit(folder, repository, private, message or f"Weights {folder.name}"),
         repository,

@@ -173,7 +173,19 @@ def _replace(repository: str, revision: str) -> hub.HubFiles:
             f"{repository}@{revision}: the cached download is damaged, and requests are switched "
             "off (offline); unset HF_HUB_OFFLINE to replace it"
         )
-    return hub.download(repository, revision, patience=hub.PATIENT, force=True)
+    return _fetch(repository, revision, force=True)
+
+
+def _fetch(repository: str, revision: str, force: bool = False) -> hub.HubFiles:
+    """``hub.download``, with what to do on a machine that has no internet."""
+    try:
+        return hub.download(repository, revision, patience=hub.PATIENT, force=force)
+    except hub.UnreachableError as error:
+        spec = f"hub:{repository}@{revision}"
+        raise WeightsError(
+            f"{spec}: {error}; try again, or on a machine with internet run 'regtool weights pull "
+            f"{spec} --to FOLDER', copy FOLDER here and give its subfolder with --weights"
+        ) from error
 
 
 def _pull_hub(spec: str) -> ResolvedWeights:
@@ -181,8 +193,8 @@ def _pull_hub(spec: str) -> ResolvedWeights:
     files = hub.cached(repository, revision)
     if files is None or not hub.FULL_COMMIT.fullmatch(revision):
         if hub.is_offline():
-            raise WeightsError(f"{spec}: requests are switched off (HF_HUB_OFFLINE)")
-        files = hub.download(repository, revision, patience=hub.PATIENT)
+            raise WeightsError(f"{spec}: requests are switched off; unset HF_HUB_OFFLINE")
+        files = _fetch(repository, revision)
     stored = hub.stored_hash(files.model)
     if stored and file_sha256(files.model) != stored:
         files = _replace(repository, files.revision)

@@ -59,6 +59,14 @@ def test_cold_and_offline_is_fast(shell: Shell, hub: Hub, dead_url: str) -> None
     assert hub.requests == []
 
 
+def test_pull_of_a_reference_without_internet_says_what_to_do(shell: Shell, dead_url: str) -> None:
+    spec = f"hub:{REPOSITORY}@main"
+    missed = shell("pull", spec, HF_ENDPOINT=dead_url)
+    assert missed.code == 4
+    assert f"{spec}: the Hub cannot be reached (127.0.0.1:" in missed.error
+    assert f"on a machine with internet run 'regtool weights pull {spec} --to" in missed.error
+
+
 def test_pull_to_a_folder_for_another_machine(shell: Shell, hub: Hub, dead_url: str) -> None:
     store = shell.folder / "to carry"
     pulled = shell("pull", "toy-brain", "--to", str(store), "--json")
@@ -213,11 +221,14 @@ def test_push_is_refused_clearly(shell: Shell, hub: Hub, toy_folder: Path, dead_
     assert "not authorised" in denied.error
     dead = shell("push", str(toy_folder), "lab/toy", HF_ENDPOINT=dead_url, **TOKEN)
     assert dead.code == 4
-    assert "cannot be reached" in dead.error
+    assert "lab/toy: cannot publish, the Hub cannot be reached (127.0.0.1:" in dead.error
+    assert f"push from a machine with internet: copy {toy_folder} there" in dead.error
     offline = shell("push", str(toy_folder), "lab/toy", HF_HUB_OFFLINE="1", **TOKEN)
     assert offline.code == 4
-    assert shell("push", str(toy_folder), "toy", **TOKEN).code == 2
-    assert shell("push", str(toy_folder), "lab/toy@main", **TOKEN).code == 2
+    for wrong in ("toy", "lab/toy@main", "hub:lab/toy"):
+        refused = shell("push", str(toy_folder), wrong, **TOKEN)
+        assert refused.code == 2
+        assert f"{wrong}: no repository on the Hub; write ORG/REPO" in refused.error
     (toy_folder / "README.md").unlink()
     bare = shell("push", str(toy_folder), "lab/toy", **TOKEN)
     assert bare.code == 4
