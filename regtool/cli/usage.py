@@ -7,6 +7,7 @@ from typing import Any
 
 from regtool.cli import ants
 from regtool.errors import UsageError
+from regtool.plain import in_plain_words
 
 
 def understood(error: Exception) -> UsageError | None:
@@ -17,6 +18,9 @@ def understood(error: Exception) -> UsageError | None:
     if not hasattr(error, "format_message"):
         return None
     text = " ".join(error.format_message().split()).replace(": Value error, ", ": ")
+    head, colon, why = text.removesuffix(".").partition(": Input should be ")
+    if colon:
+        text = f"{head}: {in_plain_words(f'Input should be {why}')}"
     text, asks, options = text.removesuffix(".").partition(" (Possible options: ")
     if asks:
         text += f". Did you mean {options.removesuffix(')')}?"

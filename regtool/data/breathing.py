@@ -127,7 +127,7 @@ def parse(spec: str) -> tuple[str, Settings]:
     source, _, query = spec.partition("?")
     values: dict[str, object] = {}
     for key, text in parse_qsl(query.replace("+", "%2B"), keep_blank_values=True):
-        values[key] = _value(f"--data breathing:{source or GENERATED}", key, text)
+        values[key] = _value(f"breathing:{source or GENERATED}", key, text)
     return source or GENERATED, Settings(**values)  # type: ignore[arg-type]
 
 

@@ -71,7 +71,7 @@ def read_dirlab(spec: str | Path) -> list[PairCase]:
     root, settings = parse_spec("dirlab", spec, SETTINGS)
     fold, folds = int(settings["fold"]), int(settings["folds"])
     if fold > folds or folds > len(SLICES):
-        raise UsageError(f"--data dirlab:{root}: fold={fold}: there are {folds} folds of 10 cases")
+        raise UsageError(f"dirlab:{root}: fold={fold}: there are {folds} folds of 10 cases")
     if not root.is_dir():
         raise InputError(f"{root}: no such folder (DIR-Lab is read from the folder of its cases)")
     images, points = _files(root)

@@ -81,7 +81,7 @@ def _pickled_scan(path: Path, split: Split, labels: bool) -> Scan:
 def _of_pickles(root: Path, scans: list[Scan], settings: Mapping[str, str | int]) -> list[PairCase]:
     if settings["images"] != "T1" or settings["pairs"] == "same":
         raise UsageError(
-            f"--data ixi:{root}: TransMorph's form of IXI has one T1 scan a person; images= and "
+            f"ixi:{root}: TransMorph's form of IXI has one T1 scan a person; images= and "
             "pairs=same are for NIfTI files such as IXI012-HH-1211-T2.nii.gz"
         )
     seed, labels = int(settings["seed"]), settings["labels"] == "yes"
@@ -117,9 +117,9 @@ def _of_site(root: Path, settings: Mapping[str, str | int]) -> list[PairCase]:
     moving = moving or fixed
     kind = settings["pairs"] or ("random" if fixed == moving else "same")
     if kind == "atlas":
-        raise UsageError(f"--data ixi:{root}: pairs=atlas needs TransMorph's form, with atlas.pkl")
+        raise UsageError(f"ixi:{root}: pairs=atlas needs TransMorph's form, with atlas.pkl")
     if kind == "same" and fixed == moving:
-        raise UsageError(f"--data ixi:{root}: pairs=same needs two images, as in images=T1-T2")
+        raise UsageError(f"ixi:{root}: pairs=same needs two images, as in images=T1-T2")
     people = {
         person: images for person, images in _people(root).items() if {fixed, moving} <= set(images)
     }

@@ -70,7 +70,7 @@ def read_oasis(spec: str | Path) -> list[PairCase]:
 
 def _learn2reg_spec(root: Path, settings: Mapping[str, str | int]) -> str:
     if settings["labels"] == "tissues":
-        raise UsageError(f"--data oasis:{root}: labels=tissues: Learn2Reg's OASIS has no tissues")
+        raise UsageError(f"oasis:{root}: labels=tissues: Learn2Reg's OASIS has no tissues")
     labels = {"structures": "yes", "none": "none"}[str(settings["labels"])]
     parts = [f"{key}={settings[key]}" for key in ("n", "val", "seed", "split")]
     return f"{root}?{'&'.join(parts)}&labels={labels}"

@@ -49,7 +49,7 @@ def read_phantoms(spec: str) -> list[PairCase]:
     kind, _, query = spec.partition("?")
     kind = kind or "heart2d"
     if kind not in KINDS:
-        raise UsageError(f"--data phantom:{kind}: unknown kind; choose one of {', '.join(KINDS)}")
+        raise UsageError(f"phantom:{kind}: unknown kind; choose one of {', '.join(KINDS)}")
     settings = _settings(kind, query)
     count, seed, size = settings["n"], settings["seed"], settings.get("size")
     folder = Path(tempfile.mkdtemp(prefix="regtool-phantoms-"))
@@ -72,12 +72,10 @@ def _settings(kind: str, query: str) -> dict[str, int]:
     lowest = {"n": 1, "seed": 0, "size": 16}
     for key, value in parse_qsl(query, keep_blank_values=True):
         if key not in lowest:
-            raise UsageError(
-                f"--data phantom:{kind}: unknown setting {key!r}; use {', '.join(lowest)}"
-            )
+            raise UsageError(f"phantom:{kind}: unknown setting {key!r}; use {', '.join(lowest)}")
         number, most = whole(value), f" to {MOST}" if key == "n" else ""
         if number is None or number < lowest[key] or (most and number > MOST):
             needed = f"a whole number from {lowest[key]}{most}"
-            raise UsageError(f"--data phantom:{kind}: {key}={value[:60]}: {needed} is needed")
+            raise UsageError(f"phantom:{kind}: {key}={value[:60]}: {needed} is needed")
         settings[key] = number
     return settings

@@ -33,52 +33,54 @@ These come with regtool and are imported when they are used; other distributions
 TABLES = (".csv", ".tsv")
 
 
-def open_data(spec: str, files: bool = True) -> list[PairCase]:
+def open_data(spec: str, files: bool = True, option: str = "--data") -> list[PairCase]:
     """The pairs of ``READER:PATH``, of a table (``pairs.csv``) or of ``phantom[:KIND?n=8&seed=0]``.
 
     Nothing but the existence of files is checked; with ``files`` off, that of a table's files, and
     of those that a distribution's own reader names, is left to whoever reads them. Pairs come in a
-    fixed order with unique names.
+    fixed order with unique names. ``option`` is what ``spec`` followed, for messages.
     Raises UsageError for an unknown reader, InputError for what the reader cannot read,
     PluginError for another distribution's reader that is broken or takes a name that is taken.
     """
     reader, colon, rest = spec.partition(":")
     if colon and reader in brought.names():
-        pairs = brought.read(reader, rest, READERS, files)
+        pairs = brought.read(reader, rest, READERS, files, option)
     elif reader in READERS and (colon or reader == "phantom"):
-        pairs = _read(spec, reader, rest)
+        pairs = _read(spec, reader, rest, option)
     elif spec.lower().endswith(TABLES) and reader not in READERS:
         return read_pairs(spec, files)
     else:
-        raise UsageError(_unknown(spec, reader if colon else ""))
+        raise UsageError(_unknown(spec, reader if colon else "", option))
     if not pairs:
-        raise InputError(f"--data {spec}: no pairs found")
+        raise InputError(f"{option} {spec}: no pairs found")
     return pairs
 
 
-def _read(spec: str, reader: str, rest: str) -> list[PairCase]:
+def _read(spec: str, reader: str, rest: str, option: str) -> list[PairCase]:
     """The pairs of a reader that comes with regtool."""
     module, _, function = READERS[reader].partition(":")
     read = cast(Callable[[str], list[PairCase]], getattr(import_module(module), function))
     try:
         return read(rest)
+    except UsageError as error:  # begins with READER:PATH
+        raise UsageError(f"{option} {error}") from error
     except OSError as error:
-        raise InputError(f"--data {spec}: {error.strerror or error}") from error
+        raise InputError(f"{option} {spec}: {error.strerror or error}") from error
 
 
-def _unknown(spec: str, reader: str) -> str:
+def _unknown(spec: str, reader: str, option: str) -> str:
     """The sentence for data that no reader reads."""
     if reader and brought.left_out(reader):
         return (
-            f"--data {spec}: the reader '{reader}' is installed but left out by "
+            f"{option} {spec}: the reader '{reader}' is installed but left out by "
             "REGTOOL_LOAD_PLUGINS; add it there"
         )
     if not spec.strip():
-        return "--data: empty; give READER:PATH, a table pairs.csv, or phantom"
+        return f"{option}: empty; give READER:PATH, a table pairs.csv, or phantom"
     known = ", ".join(f"{name}:…" for name in sorted({*READERS, *brought.names()}))
     place = ""
     if is_dir(expanded(spec)):
         place = " (for a folder name its format, as in acdc:FOLDER)"
     elif exists(expanded(spec)):
         place = " (for image files write a table with the columns fixed,moving)"
-    return f"--data {spec}: expected {known} or a table ending in .csv{place}"
+    return f"{option} {spec}: expected {known} or a table ending in .csv{place}"

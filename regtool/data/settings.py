@@ -61,12 +61,10 @@ def parse_spec(
     for part in filter(None, query.split("&")):
         key, _, text = part.partition("=")
         if key not in known:
-            raise UsageError(
-                f"--data {reader}:{place}: unknown setting {key!r}; use {', '.join(known)}"
-            )
+            raise UsageError(f"{reader}:{place}: unknown setting {key!r}; use {', '.join(known)}")
         value = known[key].read(text)
         if value is None:
-            raise UsageError(f"--data {reader}:{place}: {key}={text}: use {known[key].allowed}")
+            raise UsageError(f"{reader}:{place}: {key}={text}: use {known[key].allowed}")
         values[key] = value
     return expanded(place), values
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic.fields import FieldInfo
 
 from regtool.errors import UsageError
+from regtool.plain import in_plain_words
 
 __all__ = [
     "Field",
@@ -98,14 +99,16 @@ def parse_options(
         return options(**values)
     except ValidationError as error:
         first = error.errors()[0]
-        message = first["msg"].removeprefix("Value error, ")
+        message = in_plain_words(first["msg"])
         if not first["loc"]:  # options that do not go together
             raise UsageError(f"options{where}: {message}") from error
         name = str(first["loc"][0])
         field = options.model_fields.get(name)
         accepted = f" ({_words(field)})" if field else ""
-        given = values.get(name)
-        raise UsageError(f"option '{name}'{where}{accepted}: {given!r}: {message}") from error
+        given = f"{values.get(name)!r}"
+        if first["type"] != "literal_error" or not field or len(first["loc"]) > 1:
+            given += f": {message}"  # else all has been said
+        raise UsageError(f"option '{name}'{where}{accepted}: {given}") from error
 
 
 def split_setting(setting: str) -> tuple[str, str]:

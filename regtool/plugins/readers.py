@@ -69,17 +69,24 @@ def failures(own: Iterable[str]) -> list[Failure]:
     return found
 
 
-def read(name: str, rest: str, own: Iterable[str] = (), files: bool = True) -> list[PairCase]:
+def read(
+    name: str,
+    rest: str,
+    own: Iterable[str] = (),
+    files: bool = True,
+    option: str = "--data",
+) -> list[PairCase]:
     """The pairs of ``NAME:PLACE?setting=value&…``, where ``rest`` is what follows the colon.
 
-    With ``files`` off it is left to whoever reads them whether they are there. Raises UsageError
+    With ``files`` off it is left to whoever reads them whether they are there; ``option`` is what
+    NAME followed, for messages. Raises UsageError
     for a setting, InputError for what the reader cannot read, PluginError where it breaks the
     contract; any other exception of the reader is the cause of a PluginError.
     """
     reader = load(name, own)
     label = f"reader '{name}' of {find(name, own).owner}"
     place, _, query = rest.partition("?")
-    spec = f"--data {name}:{place}"
+    spec = f"{option} {name}:{place}"
     settings = _settings(reader, query, spec)
     try:
         with quiet_stdout():

@@ -140,3 +140,11 @@ def test_what_would_stop_all_pairs_is_one_error(
         ran = regtool("register", *QUICK, "--pairs", "t.csv", "-o", "out", *mistake, *more)
         assert ran.code == code and ran.err.startswith(f"regtool: error: {' '.join(mistake)}: ")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_wrong_setting_of_the_pairs_names_the_option(regtool: Program) -> None:
+    ran = regtool("register", *METHOD, "--pairs", "phantom:heart2d?fixd=ed", "-o", "out")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err == (
+        "regtool: error: --pairs phantom:heart2d: unknown setting 'fixd'; use n, seed, size\n"
+    )

@@ -57,9 +57,10 @@ def test_a_mapping_is_taken_as_it_is() -> None:
         ("=3", "name=value"),
         ("round=3", "did you mean 'rounds'"),
         ("zzz=3", "known: rounds"),
-        ("rounds=0", r"'rounds' of method 'm' \(int, >= 1\): '0'"),
-        ("rounds=many", "int"),
-        ("metric=ssd", r"ncc\|mse"),
+        ("rounds=0", r"'rounds' of method 'm' \(int, >= 1\): '0': must be 1 or more$"),
+        ("rounds=many", r"'many': not a whole number$"),
+        ("fast=perhaps", r"'perhaps': neither true nor false$"),
+        ("metric=ssd", r"'metric' of method 'm' \(ncc\|mse\): 'ssd'$"),
         ("levels=4,x", "levels"),
     ],
 )

@@ -73,6 +73,16 @@ def test_wrong_settings_are_wrong_usage(
     assert all(word in text for word in words), text
 
 
+def test_a_message_names_the_option_that_was_given(site: Site, place: Path) -> None:
+    site.add_reader("clinic")
+    for option in ("--data", "--pairs", "--val"):
+        for spec in (f"clinic:{place}?counts=2", "phantom:heart2d?counts=2", "ixi:x?counts=2",
+                     "breathing:phantom?counts=2", "phantom:x", "nothing"):  # fmt: skip
+            with pytest.raises(UsageError) as caught:
+                open_data(spec, option=option)
+            assert str(caught.value).startswith(f"{option} {spec.partition('?')[0]}: ")
+
+
 def test_a_reader_without_settings(site: Site, place: Path) -> None:
     body = "READER.update(read=lambda place, settings: [pair(place, 0)], settings=Options)\n"
     site.add_reader("clinic", body)

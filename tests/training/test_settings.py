@@ -161,7 +161,7 @@ def test_weights_of_losses_and_rates_are_numbers(
         ("schedule=up", "schedule.kind 'up': choose one of constant, step, poly, cosine"),
         ("name=../x", r"training.name: cannot name a folder \(got '../x'\)"),
         ("augment.noose=1", "training.augment.noose: unknown; did you mean 'noise'?"),
-        ("augment.flip=a", "Input should be 'x', 'y' or 'z'"),
+        ("augment.flip=a", "must be 'x', 'y' or 'z'"),
         ("augment=1", "training.augment: is a group of settings"),
         ("patch=8", r"training.patch: needs several values, such as 96,96,96 \(got 8\)"),
     ],

@@ -52,7 +52,7 @@ def open_cohort(
     """
     method = discovery.load(template.method)
     template = located(template, method)
-    rows = open_data(pairs, files=False) if isinstance(pairs, str) else pairs
+    rows = open_data(pairs, False, "--pairs") if isinstance(pairs, str) else pairs
     place = expanded(folder)
     check_folder(place)
     ranks = Ranks.of_environment()

@@ -54,7 +54,7 @@ def open_splits(
     train = [case for case in cases if case.split == "train"]
     chosen = [case for case in cases if case.split == "val"]
     if val is not None:
-        offered = open_data(val)
+        offered = open_data(val, option="--val")
         if check is not None:
             check(f"--val {val}", offered)
         chosen = [case for case in offered if case.split == "val"] or offered

@@ -15,7 +15,7 @@ from regtool.data.augment import Augment
 from regtool.data.cases import is_file_name
 from regtool.engine.training.checkpoint import write_atomically
 from regtool.errors import InputError, PluginError, UsageError
-from regtool.plain import flat
+from regtool.plain import flat, in_plain_words
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -123,7 +123,7 @@ def _in_words(error: ErrorDetails) -> str:
         return f"needs several values, such as 96,96,96 {given}"
     if kind in ("model_type", "dict_type"):
         return f"is a group of settings: KEY=VALUE of one of them is needed {given}"
-    return f"{error['msg'].removeprefix('Value error, ')} {given}"
+    return f"{in_plain_words(error['msg'])} {given}"
 
 
 def _unknown(name: str, names: Iterable[str]) -> str:
