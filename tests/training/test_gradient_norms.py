@@ -86,3 +86,15 @@ def test_an_infinite_loss_does() -> None:
     window = Window()
     window.add({"loss": torch.tensor(math.inf)}, {"gradient_norm": torch.tensor(1.0)})
     assert not window.finite
+
+
+def test_a_loss_that_was_wrong_at_once() -> None:
+    nan = torch.tensor(float("nan"))
+    window = Window()
+    window.add({"a": torch.tensor(1.0), "b": nan}, {"norm": nan})
+    assert window.wrong_at_once
+    later = Window()
+    later.add({"a": torch.tensor(1.0)}, {"norm": nan})
+    later.means()
+    later.add({"a": nan}, {"norm": nan})
+    assert not later.finite and not later.wrong_at_once

@@ -58,7 +58,8 @@ def test_a_run_without_gain_says_so(run: Run, caplog: pytest.LogCaptureFixture) 
         assert not caplog.messages
         result = run("bad", steps=40, lr=3e-9, assignments=["val_every=4"])
     assert result.best_step == 4
-    assert [m for m in caplog.messages if "nothing was gained in the 36 steps since" in m]
+    [told] = [m for m in caplog.messages if "nothing was gained in the 36 steps since" in m]
+    assert told.endswith("(more --steps, or a lower --lr, may help)")
 
 
 def test_other_steps_on_resume_name_what_to_do(run: Run, tmp_path: Path) -> None:
@@ -75,7 +76,34 @@ def test_one_pair_is_no_pairs(run: Run, tmp_path: Path, caplog: pytest.LogCaptur
     table = training_toy.make_data(tmp_path / "own", pairs=2, val=1)
     with caplog.at_level("INFO", logger="regtool.train"):
         result = run(data=[str(table)], steps=1)
-    assert "1 training pair (2 examples), 1 validation pair" in caplog.messages
+    said = "1 training pair (2 examples, both directions), 1 validation pair"
+    assert said in caplog.messages
+    assert result.weights is not None
+    assert said in (result.weights / "README.md").read_text()
+
+
+@pytest.mark.parametrize("directions", ["listed", "exchanged"])
+def test_one_direction_is_one_example(
+    run: Run, caplog: pytest.LogCaptureFixture, directions: str
+) -> None:
+    with caplog.at_level("INFO", logger="regtool.train"):
+        result = run(steps=1, assignments=[f"directions={directions}"])
+    said = f"3 training pairs (3 examples, {directions} direction), 2 validation pairs"
+    assert said in caplog.messages
     assert result.weights is not None
     card = (result.weights / "README.md").read_text()
-    assert "1 training pair (1 example, both directions), 1 validation pair" in card
+    assert said in card
+    assert " s on CPU" in card and " h on CPU" not in card
+
+
+def test_a_loss_that_is_no_number_from_the_start_is_not_the_rate(run: Run) -> None:
+    for name, step in (("first", 0), ("second", 1)):
+        with pytest.raises(UsageError) as caught:
+            run(name, assignments=[f"nan_at={step}"])
+        text = str(caught.value)
+        assert ("step 1: the loss is not finite from the start" in text) is (step == 0)
+        assert ("train with a lower --lr" in text) is (step == 1)
+    with pytest.raises(UsageError, match="no longer finite"):
+        run("later", assignments=["nan_at=4"])
+    with pytest.raises(UsageError, match="no longer finite"):  # its first step, but not the run's
+        run("later", resume=True)

@@ -36,7 +36,7 @@ def _body(config: Mapping[str, Any], training: Mapping[str, Any], storage: str) 
         "Method": f"`{config['method']}`, preset `{config['preset']}`, {config['ndim']}-D",
         "Data": f"{', '.join(training['data'])}: "
         f"{counted(training['train_pairs'], 'training pair')} "
-        f"({counted(training['train_items'], 'example')}, both directions), "
+        f"({examples(training['train_items'], training.get('directions', 'both'))}), "
         f"{counted(training['val_pairs'], 'validation pair')}",
         "Licence": config["licence"],
         "Labels in training": f"yes, soft Dice with weight {training['label_loss']:g}"
@@ -46,7 +46,7 @@ def _body(config: Mapping[str, Any], training: Mapping[str, Any], storage: str) 
         "Started from": training["init_weights"] or "random weights",
         "Steps": f"{training['steps_done']} of {training['steps']}, batch {training['batch']}, "
         f"learning rate {training['lr']:g}",
-        "Time": f"{training['seconds'] / 3600:.2f} h on {training['device']}, "
+        "Time": f"{_time(training['seconds'])} on {training['device']}, "
         f"precision {training['precision']}",
         "Seed": training["seed"],
         "Stored as": storage,
@@ -84,6 +84,19 @@ def _body(config: Mapping[str, Any], training: Mapping[str, Any], storage: str) 
         for key, value in figures.items()
     ]
     return lines
+
+
+def examples(items: int, directions: str) -> str:
+    """How many examples a pass over ``items`` (pairs, or slices of pairs) has: two each, or one."""
+    if directions == "both":
+        return f"{counted(2 * items, 'example')}, both directions"
+    return f"{counted(items, 'example')}, {directions} direction"
+
+
+def _time(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s" if seconds >= 1 else "less than 1 s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def _more_help(training: Mapping[str, Any]) -> dict[str, str]:

@@ -65,6 +65,8 @@ class StageLoop:
         self._check_every = 1 if stepper.runtime.device.type == "cpu" else 20
         self._clock = self._saved = time.monotonic()
         self._note = ""
+        self._untrained = True
+        """Whether the steps of this process are the first of the stage."""
 
     @property
     def total(self) -> int:
@@ -90,6 +92,7 @@ class StageLoop:
         self.stepper.restore(parts, state.numbers)
         self._window.load(state.window)
         self.state = state
+        self._untrained = state.step == 0
 
     def save(self) -> None:
         """Write the checkpoint; broken weights never replace the last good one.
@@ -168,7 +171,7 @@ class StageLoop:
         if 0 < self.state.best_step <= self._val_every and since >= 3 * self._val_every:
             log.warning(
                 "%s: the first validation, at step %d, was the best; nothing was gained in the %d "
-                "steps since (a lower --lr may help)",
+                "steps since (more --steps, or a lower --lr, may help)",
                 *(self.stage.name, self.state.best_step, since),
             )
         unproven = self.state.best is None and ending != "signal"
@@ -238,7 +241,14 @@ class StageLoop:
     def _diverged(self) -> DivergedError:
         folder, path = self._around.folder, self._around.folder / CHECKPOINT
         step = load_checkpoint(path)[1]["step"] if path.exists() else 0
-        again = f"train with a lower --lr (--overwrite replaces the run in {folder})"
+        replaced = f"(--overwrite replaces the run in {folder})"
+        if self._untrained and self._window.wrong_at_once:
+            return DivergedError(
+                f"stage {self.stage.name!r}, step 1: the loss is not finite from the start, before "
+                "any weight was changed, so --lr does not matter: look for NaN or infinity in "
+                f"the method's answer or its loss {replaced}"
+            )
+        again = f"train with a lower --lr {replaced}"
         if step:
             again = (
                 f"{path} keeps the last good state, step {step}; start a new run in another folder "

@@ -53,6 +53,7 @@ class Outcome:
         self._counts = {
             "train_pairs": len(train.names),
             "train_items": len(train.items),
+            "directions": settings.ways,
             "val_pairs": len(val.names) if val is not None else 0,
         }
         self._fields = train.field_statistics

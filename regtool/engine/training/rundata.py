@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from regtool.engine.training.card import examples
 from regtool.engine.training.dataset import Splits, cache_key, open_store
 from regtool.engine.training.fields import open_source, with_fields
 from regtool.engine.training.logs import Progress, counted
@@ -76,7 +77,7 @@ def prepared_stores(
     log.info(
         "%s (%s), %s",
         counted(len(train.names), "training pair"),
-        counted((2 if options.ways == "both" else 1) * len(train.items), "example"),
+        examples(len(train.items), options.ways),
         counted(len(val.names), "validation pair"),
     )
     if not val.items:

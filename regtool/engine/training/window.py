@@ -23,6 +23,8 @@ class Window:
         self._waiting: dict[str, list[Tensor]] = {}
         self._norms: set[str] = set()
         self._finite = True
+        self._begun: set[str] = set()
+        self._wrong_at_once = False
 
     def add(self, losses: Mapping[str, Tensor], norms: Mapping[str, Tensor]) -> None:
         """Take one step's losses and norms (detached scalars)."""
@@ -38,6 +40,12 @@ class Window:
         """Whether every loss so far was a number; waits for the device."""
         self._settle()
         return self._finite
+
+    @property
+    def wrong_at_once(self) -> bool:
+        """Whether the very first value of a loss was no number; waits for the device."""
+        self._settle()
+        return self._wrong_at_once
 
     def means(self) -> dict[str, float]:
         """Mean of each loss and norm since the last call; starts a new window."""
@@ -61,6 +69,8 @@ class Window:
         for value in values:
             finite = math.isfinite(value)
             if name not in self._norms:
+                self._wrong_at_once |= not finite and name not in self._begun
+                self._begun.add(name)
                 self._finite = self._finite and finite
             elif not finite:
                 continue
