@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,33 +24,49 @@ FAINT_COSINE = 0.98
 FAINTEST = 0.045
 """Less of the way is what normalised units look like: 2 / (n - 1) of it on 64 voxels is 0.032."""
 
+WEAK = 0.25
+"""Weights that go less of the way have not followed this pair, and tell nothing of directions."""
 
-def check_direction(subject: Subject) -> None:
+
+def check_direction(subject: Subject, *, retrain: bool = True) -> None:
     """A pair shifted by whole voxels is answered along the right axes with the right signs.
 
     A method with weights here, or without parameters, answers at once; a network without weights
-    is first trained on that very pair by its own recipe.
+    is first trained on that very pair by its own recipe. So is, with ``retrain``, one whose weights
+    hardly follow the pair: the conventions are checked, not how much the weights have learnt.
     """
     for ndim in sorted({config["ndim"] for config in subject.cases}):
-        config, found = _answer(subject, ndim)
-        if found is None:
-            continue
-        _check_answer(found, SHIFTS[ndim], f"preset '{config.get('preset')}', {ndim}-D")
+        found = _by_weights(subject, ndim) if subject.preset is None else None
+        if found is not None and retrain and subject.method.recipe is not None:
+            mean, _ = found
+            if not _agrees(mean, SHIFTS[ndim]) and _way(mean, SHIFTS[ndim]) < WEAK:
+                found = None
+        found = found or _by_preset(subject, ndim)
+        if found is not None:
+            _check_answer(found[0], SHIFTS[ndim], f"{found[1]}, {ndim}-D")
 
 
-def _answer(subject: Subject, ndim: int) -> tuple[Mapping[str, Any], Tensor | None]:
-    """Mean displacement inside the object, or None when the method cannot be tried here."""
-    trained = subject.trained(ndim) if subject.preset is None else None
-    if trained is not None:
-        config, module = trained
-        pair = shifted_pair(subject.shape(config), SHIFTS[ndim])
-        return config, _mean(subject, module, pair)
+def _by_weights(subject: Subject, ndim: int) -> tuple[Tensor, str] | None:
+    """Mean displacement inside the object by the default weights, and which these are."""
+    trained = subject.trained(ndim)
+    if trained is None:
+        return None
+    config, module, label = trained
+    pair = shifted_pair(subject.shape(config), SHIFTS[ndim])
+    return _mean(subject, module, pair), label
+
+
+def _by_preset(subject: Subject, ndim: int) -> tuple[Tensor, str] | None:
+    """The same without weights, by training where there is a recipe; None if it cannot be tried."""
     config = next(case for case in subject.cases if case["ndim"] == ndim)
     pair = shifted_pair(subject.shape(config), SHIFTS[ndim])
-    module = subject.build(config)
+    label = f"preset '{config.get('preset')}'"
     if subject.method.recipe is None:
-        return config, _free(subject, config, module, pair)
-    return config, _learnt(subject, config, pair)
+        mean = _free(subject, config, subject.build(config), pair)
+    else:
+        mean = _learnt(subject, config, pair)
+        label += ", trained on the pair itself"
+    return None if mean is None else (mean, label)
 
 
 def _free(
@@ -99,10 +116,15 @@ def _agrees(mean: Tensor, shift: tuple[int, ...]) -> bool:
     fits = others @ mean
     # The first is the shift itself. A tenth of the way is more than a chance tilt; weights that
     # know one anatomy only may hardly follow this pair, but then point all the more exactly.
-    way = float(mean.norm()) / float(wanted.norm())
+    way = _way(mean, shift)
     cosine = float(torch.nn.functional.cosine_similarity(mean, wanted, dim=0))
     clear = cosine >= COSINE if way > 0.1 else way > FAINTEST and cosine >= FAINT_COSINE
     return clear and int(fits.argmax()) == 0
+
+
+def _way(mean: Tensor, shift: tuple[int, ...]) -> float:
+    """Length of the mean displacement as a share of the shift's."""
+    return float(mean.norm()) / math.hypot(*shift)
 
 
 def _check_answer(mean: Tensor, shift: tuple[int, ...], what: str) -> None:

@@ -98,8 +98,11 @@ class Subject:
         )
         return module.eval()
 
-    def trained(self, ndim: int) -> tuple[dict[str, Any], nn.Module] | None:
-        """Configuration and network of the default weights, or None where there are none here."""
+    def trained(self, ndim: int) -> tuple[dict[str, Any], nn.Module, str] | None:
+        """Configuration and network of the default weights, and which these are for a message.
+
+        None where there are none here.
+        """
         from regtool.weights.resolve import resolve
 
         try:
@@ -110,7 +113,7 @@ class Subject:
             return None
         module = self.build(found.config)
         found.load_into(module)
-        return dict(found.config), module.eval()
+        return dict(found.config), module.eval(), f"weights '{found.name}' ({found.folder})"
 
     def shape(self, config: Mapping[str, Any]) -> tuple[int, ...]:
         """Size of the test images: the caller's, that of the preparation, or a small one."""

@@ -102,12 +102,12 @@ class Reader:
         return done
 
     def _conformance(self, folder: str) -> None:
-        """The checks of the plugin's own test, in two dimensions and on small images."""
+        """The checks of the plugin's own test, on small images."""
         name = folder.removeprefix("regtool-")
         assert (self.folder / folder / "tests" / "test_conformance.py").is_file()
         self._inside(
             "from regtool.testing import check_method\n"
-            f"check_method({name!r}, preset='2d', shapes={{2: (32, 48)}})\n",
+            f"check_method({name!r}, shapes={{2: (32, 48), 3: (16, 24, 32)}})\n",
             f"pytest {folder}",
         )
 

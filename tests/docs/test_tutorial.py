@@ -67,6 +67,13 @@ def test_half_the_strength_is_a_shorter_way(followed: Reader) -> None:
     assert 0 < longest(followed, "half_") < longest(followed, "flow_")
 
 
+def test_the_checks_pass_before_and_after_the_weights_are_shipped(followed: Reader) -> None:
+    checks, ships = "pytest regtool-flow", followed.ran.index("python ship.py")
+    assert checks in followed.ran[:ships]
+    assert checks in followed.ran[ships:]
+    assert "WeightsRef(" in (followed.folder / "regtool-flow/regtool_flow/plugin.py").read_text()
+
+
 def test_the_wheel_brings_its_weights(followed: Reader) -> None:
     (wheel,) = (followed.folder / "dist").glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
 import torch
 
 from regtool import testing
@@ -60,6 +64,53 @@ def test_the_direction_is_checked_in_both_dimensions(ndim: int, fault: str, righ
         return
     with pytest.raises(AssertionError, match="check sign, component order"):
         check_direction(subject)
+
+
+def shipped(folder: Path, shift: tuple[float, float], fault: str = "") -> Method:
+    """A method with a recipe, and weights in REGTOOL_WEIGHTS_DIR that answer with ``shift``."""
+    place = folder / "hearts"
+    place.mkdir()
+    tensors = {"shift": torch.tensor(shift), "idle": torch.zeros(1)}
+    safetensors.torch.save_file(tensors, place / "model.safetensors")
+    config = {"schema": 1, "method": "faulty", "api": 1, "ndim": 2, "network": {"fault": fault}}
+    config |= {"preparation": PREPARED[2], "training": {}}
+    (place / "config.json").write_text(json.dumps(config))
+    pin = hashlib.sha256((place / "model.safetensors").read_bytes()).hexdigest()
+    return faulty(fault, trained=True, weights=(WeightsRef("hearts", 2, "heart", "MR", "MIT", pin),))
+
+
+@pytest.mark.parametrize(
+    ("shift", "fault", "words"),
+    [
+        ((3.0, -5.0), "warps back", None),  # the weights answer; nothing is trained
+        ((-0.11, -0.53), "", None),  # they hardly move: a fresh network is trained
+        ((-0.11, -0.53), "warps back", "preset 'tiny', trained on the pair itself, 2-D"),
+        ((-3.0, 5.0), "", r"weights 'hearts' \(.*hearts\), 2-D: .*\(-3.00, 5.00\)"),
+        ((-5.0, 3.0), "", "weights 'hearts'"),
+    ],
+)
+def test_weights_that_hardly_move_are_not_blamed_for_their_direction(
+    shift: tuple[float, float],
+    fault: str,
+    words: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("REGTOOL_WEIGHTS_DIR", str(tmp_path))
+    subject = Subject(shipped(tmp_path, shift, fault))
+    if words is None:
+        check_direction(subject)
+        return
+    with pytest.raises(AssertionError, match=words):
+        check_direction(subject)
+
+
+def test_weak_weights_fail_where_they_must_show_the_direction_themselves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REGTOOL_WEIGHTS_DIR", str(tmp_path))
+    with pytest.raises(AssertionError, match="weights 'hearts'"):
+        check_direction(Subject(shipped(tmp_path, (-0.11, -0.53))), retrain=False)
 
 
 @pytest.mark.parametrize("ndim", [2, 3])
