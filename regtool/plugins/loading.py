@@ -142,6 +142,8 @@ def reason(error: BaseException, module: str = "") -> str:
             )
         return f"it needs the module '{error.name}', which is not installed; install it with pip"
     text = " ".join(str(error).split())
+    if isinstance(error, SyntaxError) and error.filename:  # its own text has no folder
+        text = f"{error.msg} ({error.filename}, line {error.lineno})"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 

@@ -14,8 +14,9 @@ from typing import Any
 from regtool.data.cases import SPLITS, Case, PairCase, is_file_name
 from regtool.errors import InputError, PluginError, RegtoolError, UsageError
 from regtool.paths import expanded, is_file
+from regtool.plugins.charge import reason_and_place
 from regtool.plugins.discovery import Entry, Failure, available, installed, only_one, strict
-from regtool.plugins.loading import blamed, check_identity, quiet_stdout, reason
+from regtool.plugins.loading import blamed, check_identity, quiet_stdout
 from regtool.plugins.reader import Reader
 
 GROUP = "regtool.readers"
@@ -99,7 +100,7 @@ def read(
         file = f"{error.filename}: " if error.filename else ""
         raise InputError(f"{spec}: {file}{error.strerror or error}") from error
     except (Exception, SystemExit) as error:
-        raise PluginError(f"{label}, at {place}: {reason(error)}") from error
+        raise PluginError(f"{label}, at {place}: {reason_and_place(error)}") from error
     if files:
         _check_files(pairs, spec)
     return pairs

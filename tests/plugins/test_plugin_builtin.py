@@ -104,7 +104,9 @@ def test_a_built_in_method_points_the_right_way(name: str) -> None:
     weights = () if name in FROM_SCRATCH else method.weights
     changed = replace(method, presets=others, weights=weights)
     subject = Subject(changed, shapes=SHAPES, options=ENOUGH.get(name, {}))
-    check_direction(subject, retrain=False)  # weights that ship with regtool must show it themselves
+    check_direction(
+        subject, retrain=False
+    )  # weights that ship with regtool must show it themselves
 
 
 def test_metadata_and_project_agree() -> None:

@@ -76,7 +76,9 @@ def shipped(folder: Path, shift: tuple[float, float], fault: str = "") -> Method
     config |= {"preparation": PREPARED[2], "training": {}}
     (place / "config.json").write_text(json.dumps(config))
     pin = hashlib.sha256((place / "model.safetensors").read_bytes()).hexdigest()
-    return faulty(fault, trained=True, weights=(WeightsRef("hearts", 2, "heart", "MR", "MIT", pin),))
+    return faulty(
+        fault, trained=True, weights=(WeightsRef("hearts", 2, "heart", "MR", "MIT", pin),)
+    )
 
 
 @pytest.mark.parametrize(

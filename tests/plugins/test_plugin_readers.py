@@ -120,6 +120,24 @@ def test_whatever_a_reader_raises_is_one_line(
     assert all(word in text for word in words), text
 
 
+@pytest.mark.parametrize("mistake", ["{}[place]", "json.loads('{')", "Path('a').relative_to('b')"])
+def test_a_mistake_in_a_reader_is_told_with_its_line(site: Site, place: Path, mistake: str) -> None:
+    body = f"import json\ndef broken(place, settings):\n    {mistake}\nREADER.update(read=broken)\n"
+    module = site.add_reader("clinic", body)
+    text = failure(f"clinic:{place}", PluginError)
+    source = (site.folder / f"{module}.py").read_text()
+    line = source[: source.index(mistake)].count("\n") + 1
+    assert text.endswith(f"({module}.py, line {line}; --debug shows more)"), text
+
+
+def test_a_syntax_error_is_told_with_its_file(site: Site, place: Path) -> None:
+    module = site.add_reader("clinic", "def read(:\n")
+    file = site.folder / f"{module}.py"
+    line = file.read_text().splitlines().index("def read(:") + 1
+    text = failure(f"clinic:{place}", PluginError)
+    assert f"SyntaxError: invalid syntax ({file}, line {line})" in text
+
+
 def test_an_interruption_and_lack_of_memory_are_not_the_reader_s_fault(
     site: Site, place: Path
 ) -> None:
