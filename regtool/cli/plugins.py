@@ -6,16 +6,19 @@ import logging
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from regtool.cli.common import Command, Debug, Json, LogFile, Quiet, Talk, Verbose, hand_down
 from regtool.cli.tables import cell, print_json, print_table
-from regtool.data.readers import READERS
+from regtool.data.readers import PLACES, READERS, settings_of
 from regtool.errors import UsageError
 from regtool.plugins import discovery, readers, skeleton
 from regtool.plugins.description import Method
+
+if TYPE_CHECKING:
+    from regtool.plugins.options import OptionInfo
 
 log = logging.getLogger("regtool.plugins")
 
@@ -92,40 +95,63 @@ def _states(
 
 @app.command("reader", cls=Command)
 def show_reader(
-    name: Annotated[str, typer.Argument(metavar="READER", help="Name of an installed reader.")],
+    name: Annotated[
+        str, typer.Argument(metavar="READER", help="Name of a reader, as in --data NAME:….")
+    ],
     verbose: Verbose = 0,
     quiet: Quiet = False,
     debug: Debug = False,
     log_file: LogFile = None,
     as_json: Json = False,
 ) -> None:
-    """Show what a data reader of a plugin reads, and its settings."""
+    """Show what a data reader, of regtool or of a plugin, reads, and its settings."""
     Talk(verbose, quiet, debug, log_file).start()
-    from regtool.plugins.options import describe_options
-
-    if name in READERS and name not in readers.names():
-        raise UsageError(f"the reader '{name}' comes with regtool: docs/data.md has its settings")
-    if name not in readers.names():
-        known = ", ".join(readers.names()) or "none"
-        raise UsageError(f"no plugin brings a reader '{name}'; installed: {known}")
-    reader = readers.load(name, READERS)
-    entry = readers.find(name, READERS)
-    settings = describe_options(reader.settings)
+    if name not in {*READERS, *readers.names()}:
+        known = ", ".join(sorted({*READERS, *readers.names()}))
+        raise UsageError(f"there is no reader '{name}'; there are {known}")
+    own = name in READERS and name not in readers.names()
+    place, summary, (distribution, version), settings = _own(name) if own else _brought(name)
     if as_json:
         print_json(
             {
                 "name": name,
-                "summary": reader.summary,
-                "distribution": {"name": entry.distribution, "version": entry.version},
+                "summary": summary,
+                "distribution": {"name": distribution, "version": version},
                 "settings": [asdict(setting) for setting in settings],
             }
         )
         return
-    print(f"{name}:PLACE, of {entry.owner}: {reader.summary}")
+    print(f"{name}:{place}, of {distribution} {version}: {summary}")
     if settings:
         print()
         rows = [(s.name, s.type, cell(s.default), s.help) for s in settings]
         print_table(rows, ("setting", "type", "default", ""), indent=2)
+
+
+_Shown = tuple[str, str, tuple[str, str], list["OptionInfo"]]
+"""What stands behind the colon, summary, distribution and version, and settings of a reader."""
+
+
+def _own(name: str) -> _Shown:
+    """A reader that comes with regtool."""
+    from regtool import __version__
+    from regtool.plugins.options import OptionInfo
+
+    place, summary = PLACES[name]
+    settings = [
+        OptionInfo(key, setting.allowed, setting.shown_default, setting.help)
+        for key, setting in settings_of(name).items()
+    ]
+    return place, summary, ("regtool", __version__), settings
+
+
+def _brought(name: str) -> _Shown:
+    """A reader of another distribution. Raises PluginError."""
+    from regtool.plugins.options import describe_options
+
+    reader, entry = readers.load(name, READERS), readers.find(name, READERS)
+    owner = (entry.distribution, entry.version)
+    return "PLACE", reader.summary, owner, describe_options(reader.settings)
 
 
 @app.command("new", cls=Command)

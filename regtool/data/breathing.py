@@ -24,7 +24,7 @@ from regtool.data.phantoms.lung import Chest
 from regtool.data.phantoms.lung_motion import FAMILIES
 from regtool.data.phantoms.lung_pair import breathe, posed
 from regtool.data.phantoms.pair import Phantom, grid_of
-from regtool.data.settings import whole
+from regtool.data.settings import Setting
 from regtool.errors import UsageError
 
 if TYPE_CHECKING:
@@ -37,6 +37,28 @@ TRAINING = ("diaphragm", "sliding")
 """Families to train on; pairs of any other are always ``test``."""
 VIEW_MM = (300.0, 248.0, 336.0)
 """Field of view of generated pairs, (z, y, x)."""
+LENGTHS = {"spacing": (1.0, 20.0), "margin": (0.0, 1000.0)}
+"""Least and most of the settings in mm."""
+
+
+def _length(key: str, default: str | int, help_: str) -> Setting:
+    return Setting(default, told="{:g} to {:g} mm".format(*LENGTHS[key]), help=help_)
+
+
+SETTINGS = {
+    "n": Setting(8, (), 1, most=MOST, help="pairs; a fifth of them validates"),
+    "seed": Setting(0, (), 0, help="of the first pair; the others follow"),
+    "landmarks": Setting(LANDMARKS, (), 1, help="at most so many in a pair"),
+    "spacing": _length("spacing", "", "isotropic; if not given, 3 mm or that of the CT"),
+    "margin": _length("margin", 30, "around the lungs of a CT"),
+    "family": Setting(
+        "+".join(TRAINING),
+        told=f"of {', '.join(FAMILIES)}, joined by +",
+        help="motions, in turn; all but diaphragm and sliding are for tests only",
+    ),
+    "mark": Setting("", SPLITS, help="the split of all pairs"),
+}
+"""Settings of ``breathing:SOURCE?…``; ``Settings`` holds their values."""
 
 
 @dataclass(frozen=True)
@@ -132,37 +154,32 @@ def parse(spec: str) -> tuple[str, Settings]:
 
 
 def _value(where: str, key: str, text: str) -> object:
-    least = {"n": 1, "seed": 0, "landmarks": 1}
-    lengths = {"spacing": (1.0, 20.0), "margin": (0.0, 1000.0)}
-    if key in least:
-        number, most = whole(text), f" to {MOST}" if key == "n" else ""
-        if number is None or number < least[key] or (most and number > MOST):
-            needed = f"a whole number from {least[key]}{most}"
-            raise UsageError(f"{where}: {key}={text[:60]}: {needed} is needed")
+    if key not in SETTINGS:
+        raise UsageError(f"{where}: unknown setting {key!r}; use {', '.join(SETTINGS)}")
+    setting = SETTINGS[key]
+    if setting.least is not None:
+        number = setting.read(text)
+        if number is None:
+            raise UsageError(f"{where}: {key}={text[:60]}: {setting.allowed} is needed")
         return number
-    if key in lengths:
-        low, high = lengths[key]
+    if key in LENGTHS:
+        low, high = LENGTHS[key]
         try:
             value = float(text)
         except ValueError:
             value = -1.0
         if not low <= value <= high:
-            raise UsageError(f"{where}: {key}={text}: {low:g} to {high:g} mm are needed")
+            raise UsageError(f"{where}: {key}={text}: {setting.allowed} are needed")
         return value
     if key == "family":
         names = tuple(text.split("+"))
         unknown = [name for name in names if name not in FAMILIES]
         if unknown:
-            raise UsageError(
-                f"{where}: family={text}: choose of {', '.join(FAMILIES)}, joined by +"
-            )
+            raise UsageError(f"{where}: family={text}: choose {setting.allowed}")
         return names
-    if key == "mark":
-        if text not in SPLITS:
-            raise UsageError(f"{where}: mark={text}: choose one of {', '.join(SPLITS)}")
-        return text
-    known = ", ".join((*least, *lengths, "family", "mark"))
-    raise UsageError(f"{where}: unknown setting {key!r}; use {known}")
+    if text not in SPLITS:
+        raise UsageError(f"{where}: mark={text}: choose one of {setting.allowed}")
+    return text
 
 
 def _names(source: str, settings: Settings) -> list[str]:

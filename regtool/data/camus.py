@@ -27,9 +27,13 @@ SUFFIXES = (".nii.gz", ".nii", ".mhd", ".mha")
 VIEWS = ("2CH", "4CH")
 QUALITIES = ("poor", "medium", "good")
 SETTINGS = {
-    "view": Setting("both", ("2CH", "4CH", "both")),
-    "quality": Setting("poor", QUALITIES),
-    "split": Setting("official", ("official", "paper")),
+    "view": Setting("both", ("2CH", "4CH", "both"), help="pairs of this view only"),
+    "quality": Setting("poor", QUALITIES, help="the lowest ImageQuality of Info_VIEW.cfg"),
+    "split": Setting(
+        "official",
+        ("official", "paper"),
+        help="the lists, or the first 400 by name, the next 20, the others",
+    ),
 }
 """Settings of ``camus:FOLDER?…``; the default is both views, any quality, the official split."""
 LISTS: dict[str, Split] = {

@@ -44,10 +44,12 @@ IMAGE = re.compile(r"case0?(\d+)_T(00|50)(?:_s|-ssm|_ssm)?\.img", re.IGNORECASE)
 POINTS = re.compile(r"case0?(\d+)_(?:dirlab)?300_T(00|50)_xyz\.txt", re.IGNORECASE)
 PHASES = {"fixed": "00", "moving": "50"}
 SETTINGS = {
-    "fold": Setting(0, (), 1),
-    "folds": Setting(5, (), 3),
-    "check": Setting("strict", ("strict", "warn")),
-    "offset": Setting(1024, (), 0, most=2**15 - 1),
+    "fold": Setting(0, (), 1, help="test this fold, validate the next, train on the others"),
+    "folds": Setting(5, (), 3, help="how many folds the ten cases make"),
+    "check": Setting(
+        "strict", ("strict", "warn"), help="refuse landmarks whose distance is not the published"
+    ),
+    "offset": Setting(1024, (), 0, most=2**15 - 1, help="subtracted from stored values, gives HU"),
     "split": SPLIT,
     "nifti": NIFTI,
 }

@@ -25,13 +25,19 @@ CONTRASTS = ("T1", "T2", "PD")
 SHARES = (0.1, 0.2)
 """Validation and test shares of the site's form; TransMorph's 58 and 115 of 576 are the same."""
 SETTINGS = {
-    "pairs": Setting("", ("atlas", "random", "same")),
-    "images": Setting("T1", (*CONTRASTS, *(f"{f}-{m}" for f in CONTRASTS for m in CONTRASTS))),
+    "pairs": Setting(
+        "", ("atlas", "random", "same"), help="the atlas and a scan, two people, or one person"
+    ),
+    "images": Setting(
+        "T1",
+        (*CONTRASTS, *(f"{f}-{m}" for f in CONTRASTS for m in CONTRASTS)),
+        help="the images of both scans, or fixed and moving (the site's form)",
+    ),
     "n": COUNT,
     "val": VAL_COUNT,
-    "test": Setting("all", ("all",), 1),
+    "test": Setting("all", ("all",), 1, help="test pairs"),
     "seed": SEED,
-    "labels": Setting("yes", ("yes", "none")),
+    "labels": Setting("yes", ("yes", "none"), help="attach the labels of TransMorph's form"),
     "split": SPLIT,
     "nifti": NIFTI,
 }

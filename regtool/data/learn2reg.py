@@ -42,9 +42,9 @@ SETTINGS = {
     "n": COUNT,
     "val": VAL_COUNT,
     "seed": SEED,
-    "labels": Setting("yes", ("yes", "none")),
-    "masks": Setting("none", ("yes", "none")),
-    "points": Setting("yes", ("yes", "none")),
+    "labels": Setting("yes", ("yes", "none"), help="attach label maps where they are there"),
+    "masks": Setting("none", ("yes", "none"), help="attach masks where they are there"),
+    "points": Setting("yes", ("yes", "none"), help="attach keypoints where they are there"),
     "split": SPLIT,
     "nifti": NIFTI,
 }

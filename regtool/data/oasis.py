@@ -37,7 +37,9 @@ SETTINGS = {
     "n": COUNT,
     "val": VAL_COUNT,
     "seed": SEED,
-    "labels": Setting("structures", ("structures", "tissues", "none")),
+    "labels": Setting(
+        "structures", ("structures", "tissues", "none"), help="which label maps are attached"
+    ),
     "split": SPLIT,
 }
 

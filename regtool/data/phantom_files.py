@@ -11,12 +11,18 @@ from urllib.parse import parse_qsl
 
 from regtool.data.cases import Case, PairCase, assign_splits
 from regtool.data.phantoms import KINDS, Phantom, make
-from regtool.data.settings import whole
+from regtool.data.settings import Setting
 from regtool.errors import UsageError
 
 PARTS = ("fixed", "moving", "fixed_labels", "moving_labels")
 MOST = 100_000
 """Pairs made on the spot."""
+SETTINGS = {
+    "n": Setting(8, (), 1, most=MOST, help="pairs; a fifth of them validates"),
+    "seed": Setting(0, (), 0, help="of the first pair; the others follow"),
+    "size": Setting("", (), 16, help="voxels along every axis (heart3d keeps its 12 slices)"),
+}
+"""Settings of ``phantom:KIND?…``."""
 
 
 def write_phantom(phantom: Phantom, paths: Mapping[str, Path], overwrite: bool = False) -> None:
@@ -68,14 +74,13 @@ def read_phantoms(spec: str) -> list[PairCase]:
 
 
 def _settings(kind: str, query: str) -> dict[str, int]:
-    settings = {"n": 8, "seed": 0}
-    lowest = {"n": 1, "seed": 0, "size": 16}
+    settings = {key: s.default for key, s in SETTINGS.items() if isinstance(s.default, int)}
     for key, value in parse_qsl(query, keep_blank_values=True):
-        if key not in lowest:
-            raise UsageError(f"phantom:{kind}: unknown setting {key!r}; use {', '.join(lowest)}")
-        number, most = whole(value), f" to {MOST}" if key == "n" else ""
-        if number is None or number < lowest[key] or (most and number > MOST):
-            needed = f"a whole number from {lowest[key]}{most}"
+        if key not in SETTINGS:
+            raise UsageError(f"phantom:{kind}: unknown setting {key!r}; use {', '.join(SETTINGS)}")
+        number = SETTINGS[key].read(value)
+        if not isinstance(number, int):
+            needed = SETTINGS[key].allowed
             raise UsageError(f"phantom:{kind}: {key}={value[:60]}: {needed} is needed")
         settings[key] = number
     return settings

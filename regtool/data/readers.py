@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import cast
 
 from regtool.data.cases import PairCase
 from regtool.data.pairs_table import read_pairs
+from regtool.data.settings import Setting
 from regtool.errors import InputError, UsageError
 from regtool.paths import exists, expanded, is_dir
 from regtool.plugins import readers as brought
@@ -29,6 +30,20 @@ READERS = {
 These come with regtool and are imported when they are used; other distributions bring more
 (``regtool.plugins.readers``).
 """
+
+PLACES = {
+    "acdc": ("FOLDER", "ACDC, cine cardiac MR: the folder of the patients"),
+    "breathing": ("phantom|CT.nii.gz", "Breathing that is generated, its true field known"),
+    "camus": ("FOLDER", "CAMUS, echocardiography: the folder of the patients"),
+    "dirlab": ("FOLDER", "DIR-Lab 4D CT: the folder of the ten cases"),
+    "echonet": ("FOLDER", "EchoNet-Dynamic: the folder with FileList.csv and Videos"),
+    "ixi": ("FOLDER", "IXI brains: TransMorph's folder, or that of the NIfTI files"),
+    "learn2reg": ("FOLDER", "A data set of Learn2Reg: the folder with its *dataset.json"),
+    "oasis": ("FOLDER", "OASIS brains: the folder of the scans"),
+    "pairs": ("TABLE.csv", "A table of pairs"),
+    "phantom": ("heart2d|heart3d|brain|lung", "Images that are generated, with labels"),
+}
+"""What stands behind the colon of each of these readers, and what it reads."""
 
 TABLES = (".csv", ".tsv")
 
@@ -54,6 +69,12 @@ def open_data(spec: str, files: bool = True, option: str = "--data") -> list[Pai
     if not pairs:
         raise InputError(f"{option} {spec}: no pairs found")
     return pairs
+
+
+def settings_of(reader: str) -> Mapping[str, Setting]:
+    """The settings behind the question mark of a reader that comes with regtool."""
+    module = import_module(READERS[reader].partition(":")[0])
+    return cast(Mapping[str, Setting], getattr(module, "SETTINGS", {}))
 
 
 def _read(spec: str, reader: str, rest: str, option: str) -> list[PairCase]:

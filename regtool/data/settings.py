@@ -18,20 +18,31 @@ def whole(text: str) -> int | None:
 
 @dataclass(frozen=True)
 class Setting:
-    """What a setting may be: one of ``words``, a whole number ``least`` to ``most``, or a path."""
+    """What a setting may be: one of ``words``, a whole number ``least`` to ``most``, or a path.
+
+    ``told`` says it in words where the reader itself looks at the value; ``help`` what it does.
+    """
 
     default: str | int
     words: tuple[str, ...] = ()
     least: int | None = None
     path: bool = False
     most: int | None = None
+    told: str = ""
+    help: str = ""
 
     @property
     def allowed(self) -> str:
         """The allowed values, for a message."""
         to = "" if self.most is None else f" to {self.most}"
         number = [] if self.least is None else [f"a whole number from {self.least}{to}"]
-        return ", ".join([*self.words, *number]) or "the path of a folder"
+        return self.told or ", ".join([*self.words, *number]) or "the path of a folder"
+
+    @property
+    def shown_default(self) -> str | int | None:
+        """The default as a user could write it; None where it stands for a setting left out."""
+        counts = self.least is not None and self.read(str(self.default)) is None
+        return None if counts or self.default == "" else self.default
 
     def read(self, text: str) -> str | int | None:
         """The value that ``text`` stands for; None if it is not allowed."""
@@ -42,9 +53,9 @@ class Setting:
         return {word.lower(): word for word in self.words}.get(text.lower())
 
 
-SPLIT = Setting("all", ("all", *SPLITS))
+SPLIT = Setting("all", ("all", *SPLITS), help="only these pairs")
 """Which pairs are wanted: those of one split, or all."""
-NIFTI = Setting("", path=True)
+NIFTI = Setting("", path=True, help="write what is no NIfTI file there, once, and use the copies")
 """A folder that gets the images as NIfTI files (regtool.data.nifti_copies)."""
 
 

@@ -12,11 +12,11 @@ from regtool.data.settings import Setting
 
 T = TypeVar("T")
 
-COUNT = Setting(100, ("all",), 1)
+COUNT = Setting(100, ("all",), 1, help="training pairs")
 """How many training pairs; they are prepared and kept in memory."""
-VAL_COUNT = Setting(30, ("all",), 1)
+VAL_COUNT = Setting(30, ("all",), 1, help="validation pairs")
 """How many validation pairs."""
-SEED = Setting(0, (), 0)
+SEED = Setting(0, (), 0, help="another choice of pairs")
 
 
 @dataclass(frozen=True)

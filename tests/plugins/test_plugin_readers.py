@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from fake_distributions import Runner, Site
 
 from regtool.data.cases import PairCase
-from regtool.data.readers import READERS, open_data
+from regtool.data.readers import PLACES, READERS, open_data, settings_of
 from regtool.errors import InputError, PluginError, RegtoolError, UsageError
 
 
@@ -301,8 +302,41 @@ def test_one_reader_and_its_settings_are_shown(site: Site, program: Runner) -> N
     data = json.loads(program("plugins", "reader", "clinic", "--json", path=(site.folder,)).out)
     assert data["distribution"] == {"name": "fake-clinic", "version": "1.0"}
     assert [setting["name"] for setting in data["settings"]] == ["count"]
-    for unknown in ("clinik", "acdc"):
-        assert program("plugins", "reader", unknown, path=(site.folder,)).code == 2
+    unknown = program("plugins", "reader", "clinik", path=(site.folder,))
+    assert unknown.code == 2
+    assert "clinic" in unknown.err and "acdc" in unknown.err
+
+
+def test_a_reader_of_regtool_is_shown_as_well(program: Runner) -> None:
+    shown = program("plugins", "reader", "camus")
+    assert shown.code == 0, shown.err
+    assert shown.out.startswith("camus:FOLDER, of regtool ")
+    assert {"view", "quality", "split"} <= {
+        line.split()[0] for line in shown.out.splitlines() if line
+    }
+    data = json.loads(program("plugins", "reader", "phantom", "--json").out)
+    assert data["distribution"]["name"] == "regtool"
+    given = {s["name"]: s["default"] for s in data["settings"]}
+    assert given == {"n": 8, "seed": 0, "size": None}
+
+
+def test_every_setting_of_regtool_s_readers_is_explained() -> None:
+    assert set(PLACES) == set(READERS)
+    page = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
+    for reader in READERS:
+        for name, setting in settings_of(reader).items():
+            assert setting.help and setting.allowed, f"{reader}: {name}"
+            assert re.search(rf"`{name}[`=]", page), f"docs/data.md: {reader}: {name}"
+
+
+def test_the_defaults_that_are_shown_are_those_that_hold() -> None:
+    from regtool.data.breathing import parse
+
+    shown = {name: setting.shown_default for name, setting in settings_of("breathing").items()}
+    given = [f"{name}={value}" for name, value in shown.items() if value is not None]
+    assert parse(f"phantom?{'&'.join(given)}") == parse("phantom")
+    left_out = {name for name, value in shown.items() if value is None}
+    assert left_out == {n for n, value in vars(parse("phantom")[1]).items() if value is None}
 
 
 def test_what_a_reader_prints_stays_off_standard_output(
