@@ -104,7 +104,7 @@ def show_reader(
     log_file: LogFile = None,
     as_json: Json = False,
 ) -> None:
-    """Show what a data reader, of regtool or of a plugin, reads, and its settings."""
+    """Show what a data reader reads, and its settings."""
     Talk(verbose, quiet, debug, log_file).start()
     if name not in {*READERS, *readers.names()}:
         known = ", ".join(sorted({*READERS, *readers.names()}))
