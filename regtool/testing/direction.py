@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from regtool.plugins.exchange import Pair
 from regtool.testing.pairs import SHIFTS, inside, shifted_pair
-from regtool.testing.subject import Subject, total_displacement
+from regtool.testing.subject import Subject, default_weights, total_displacement
 from regtool.testing.training import overfit, runnable, stages, start
 
 COSINE = 0.6
@@ -48,12 +48,12 @@ def check_direction(subject: Subject, *, retrain: bool = True) -> None:
 
 def _by_weights(subject: Subject, ndim: int) -> tuple[Tensor, str] | None:
     """Mean displacement inside the object by the default weights, and which these are."""
-    trained = subject.trained(ndim)
-    if trained is None:
+    trained, found = subject.trained(ndim), default_weights(subject.method, ndim)
+    if trained is None or found is None:
         return None
-    config, module, label = trained
+    config, module = trained
     pair = shifted_pair(subject.shape(config), SHIFTS[ndim])
-    return _mean(subject, module, pair), label
+    return _mean(subject, module, pair), f"weights '{found.name}' ({found.folder})"
 
 
 def _by_preset(subject: Subject, ndim: int) -> tuple[Tensor, str] | None:

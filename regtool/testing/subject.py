@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,9 @@ from regtool.plugins.description import Method
 from regtool.plugins.exchange import Context, Pair, Prediction
 from regtool.spatial.compose import affine_to_displacement, compose_affine
 from regtool.spatial.integrate import integrate
+
+if TYPE_CHECKING:
+    from regtool.weights.resolve import ResolvedWeights
 
 SHAPES = {2: (48, 64), 3: (16, 32, 48)}
 """Small sizes that differ by axis, so that swapped axes show, and that most networks can halve."""
@@ -98,22 +101,14 @@ class Subject:
         )
         return module.eval()
 
-    def trained(self, ndim: int) -> tuple[dict[str, Any], nn.Module, str] | None:
-        """Configuration and network of the default weights, and which these are for a message.
-
-        None where there are none here.
-        """
-        from regtool.weights.resolve import resolve
-
-        try:
-            found = resolve(self.method, None, ndim, offline=True)
-        except WeightsError:
-            return None
-        if found.model is None:  # a method that has no weights at all
+    def trained(self, ndim: int) -> tuple[dict[str, Any], nn.Module] | None:
+        """Configuration and network of the default weights, or None where there are none here."""
+        found = default_weights(self.method, ndim)
+        if found is None:
             return None
         module = self.build(found.config)
         found.load_into(module)
-        return dict(found.config), module.eval(), f"weights '{found.name}' ({found.folder})"
+        return dict(found.config), module.eval()
 
     def shape(self, config: Mapping[str, Any]) -> tuple[int, ...]:
         """Size of the test images: the caller's, that of the preparation, or a small one."""
@@ -136,6 +131,17 @@ class Subject:
             f"the model returned {type(answer).__name__}, not a Prediction"
         )
         return answer
+
+
+def default_weights(method: Method, ndim: int) -> ResolvedWeights | None:
+    """The default weights if they are here; None for a method that has none at all, too."""
+    from regtool.weights.resolve import resolve
+
+    try:
+        found = resolve(method, None, ndim, offline=True)
+    except WeightsError:
+        return None
+    return None if found.model is None else found
 
 
 def context(seed: int = 0, *, step: int = 0, optimiser: str = "main") -> Context:
