@@ -28,34 +28,56 @@ class Topology(StrEnum):
 
 FixedMask = Annotated[
     Path | None,
-    typer.Option("--fixed-mask", help="Where in the fixed image to look (methods with masks)."),
+    typer.Option(
+        "--fixed-mask",
+        metavar="IMAGE",
+        help="Where in the fixed image to look (methods with masks).",
+    ),
 ]
 MovingMask = Annotated[
     Path | None,
-    typer.Option("--moving-mask", help="Where in the moving image to look (methods with masks)."),
+    typer.Option(
+        "--moving-mask",
+        metavar="IMAGE",
+        help="Where in the moving image to look (methods with masks).",
+    ),
 ]
 FixedLabels = Annotated[
     Path | None,
     typer.Option(
         "--fixed-labels",
+        metavar="LABELS",
         help="Label map of the fixed image, to measure Dice; only options such as --set labels=1 "
         "let a method use it.",
     ),
 ]
 MovingLabels = Annotated[
     Path | None,
-    typer.Option("--moving-labels", help="Label map of the moving image: warped and measured."),
+    typer.Option(
+        "--moving-labels",
+        metavar="LABELS",
+        help="Label map of the moving image: warped and measured.",
+    ),
 ]
 FixedPoints = Annotated[
-    Path | None, typer.Option("--fixed-points", help="Landmarks of the fixed image (CSV, LPS mm).")
+    Path | None,
+    typer.Option(
+        "--fixed-points", metavar="POINTS", help="Landmarks of the fixed image (CSV, LPS mm)."
+    ),
 ]
 MovingPoints = Annotated[
     Path | None,
-    typer.Option("--moving-points", help="Landmarks of the moving image (CSV, LPS mm)."),
+    typer.Option(
+        "--moving-points", metavar="POINTS", help="Landmarks of the moving image (CSV, LPS mm)."
+    ),
 ]
 Roi = Annotated[
     Path | None,
-    typer.Option("--roi", help="Mask on the fixed image whose middle a method's box is placed on."),
+    typer.Option(
+        "--roi",
+        metavar="IMAGE",
+        help="Mask on the fixed image whose middle a method's box is placed on.",
+    ),
 ]
 
 
@@ -71,7 +93,11 @@ def register(
     method: Annotated[
         str,
         typer.Option(
-            "-m", "--method", help="See 'regtool methods'.", autocompletion=complete.methods
+            "-m",
+            "--method",
+            metavar="METHOD",
+            help="See 'regtool methods'.",
+            autocompletion=complete.methods,
         ),
     ] = "voxelmorph",
     output: Annotated[
