@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from regtool.engine.request import Inputs, Points, Request
@@ -25,6 +27,7 @@ def companion_warnings(request: Request, inputs: Inputs) -> list[str]:
     return [
         *_image_warnings(inputs),
         *_mask_warnings(inputs),
+        *_image_as_labels(request),
         *_label_warnings(inputs),
         *_landmark_warnings(request, inputs),
     ]
@@ -70,6 +73,21 @@ def _mask_warnings(inputs: Inputs) -> list[str]:
         for side, mask, image in sides
         if mask is not None and not mask.grid.same_as(image.grid)
     ]
+
+
+def _image_as_labels(request: Request) -> list[str]:
+    """Slips of the hand: ``--fixed-labels`` with the image that they should belong to."""
+    images = {str(image) for image in (request.fixed, request.moving) if _is_path(image)}
+    given = {"--fixed-labels": request.fixed_labels, "--moving-labels": request.moving_labels}
+    return [
+        f"{option} {labels}: is one of the two images, not a label map"
+        for option, labels in given.items()
+        if _is_path(labels) and str(labels) in images
+    ]
+
+
+def _is_path(source: object) -> bool:
+    return isinstance(source, str | Path)
 
 
 def _label_warnings(inputs: Inputs) -> list[str]:

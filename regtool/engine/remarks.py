@@ -33,10 +33,19 @@ def got_worse(similarity: dict[str, dict[str, float]]) -> str | None:
     )
 
 
-def overlap_warning(inputs: Inputs, dice: dict[str, Any] | None) -> str | None:
-    """What the Dice of a registration says of the labels or of the result, if nothing good."""
-    if dice is None:
+def _no_label_arrived(inputs: Inputs, labels: NDArray[Any] | None) -> str | None:
+    given = inputs.moving_labels
+    if given is None or labels is None or labels.any() or not given.array.any():
         return None
+    return f"{given.name}: no label reaches the fixed image, WarpedLabels is empty; {DOUBT}"
+
+
+def overlap_warning(
+    inputs: Inputs, dice: dict[str, Any] | None, labels: NDArray[Any] | None
+) -> str | None:
+    """What the Dice, or the warped labels, say of labels or of the result, if nothing good."""
+    if dice is None:
+        return _no_label_arrived(inputs, labels)
     before, after = (dice[when]["mean"] for when in ("before", "after"))
     if before is None and after is None:
         return f"no label lies on the fixed image, so there is no Dice; {DOUBT}"
@@ -54,10 +63,10 @@ def overlap_warning(inputs: Inputs, dice: dict[str, Any] | None) -> str | None:
     )
 
 
-def exchanged(inputs: Inputs, chain: list[Transform], dice: dict[str, Any]) -> str:
+def exchanged(inputs: Inputs, chain: list[Transform], dice: dict[str, Any] | None) -> str:
     """A question where the labels of the two images fit better the other way round."""
     one, other = inputs.fixed_labels, inputs.moving_labels
-    if one is None or other is None or not dice["after"]["mean"]:
+    if one is None or other is None or dice is None or not dice["after"]["mean"]:
         return ""
     swapped = replace(inputs, fixed_labels=other, moving_labels=one)
     warped = resample(one, inputs.fixed.grid, chain, "nearest")

@@ -215,9 +215,9 @@ def finish(
         if request.fail_if_worse:
             raise WorseError(f"{worse}; nothing was written (--fail-if-worse)")
         task.warn(worse)
-    fallen = overlap_warning(inputs, numbers.get("dice"))
+    fallen = overlap_warning(inputs, numbers.get("dice"), labels)
     if fallen:
-        task.warn(fallen + exchanged(inputs, chain, numbers["dice"]))
+        task.warn(fallen + exchanged(inputs, chain, numbers.get("dice")))
     inverse = None
     if request.inverse:
         with clock("inverse"):

@@ -107,7 +107,9 @@ def parse_options(
         accepted = f" ({_words(field)})" if field else ""
         given = f"{values.get(name)!r}"
         if first["type"] != "literal_error" or not field or len(first["loc"]) > 1:
-            given += f": {message}"  # else all has been said
+            given += f": {message}"
+        else:
+            given += " is none of these"
         raise UsageError(f"option '{name}'{where}{accepted}: {given}") from error
 
 

@@ -147,6 +147,23 @@ def test_overlap_that_falls(tiny: Pair, regtool: Program, tmp_path: Path) -> Non
     assert sentence.endswith(" after; look at the result before you use it")
 
 
+def test_an_image_in_the_place_of_its_labels(tiny: Pair, regtool: Program) -> None:
+    args = ("register", *QUICK, tiny["fixed_labels"], tiny["moving_labels"])
+    err = regtool(*args, "--fixed-labels", tiny["fixed_labels"], "--moving-labels",
+                  tiny["moving_labels"]).ok().err  # fmt: skip
+    for role in ("fixed", "moving"):
+        slip = f"--{role}-labels {tiny[f'{role}_labels']}: is one of the two images, not a label"
+        assert slip in err
+
+
+def test_labels_that_do_not_arrive(tiny: Pair, regtool: Program, tmp_path: Path) -> None:
+    far = make_grid("identity", (20, 20), (2.0, 2.0), (5000.0, 5000.0))
+    away = save(tmp_path / "away.nii.gz", np.ones(far.shape, np.uint8), far)
+    found = warned(regtool, tmp_path, tiny, moving_labels=away)
+    empty = f"{away}: no label reaches the fixed image, WarpedLabels is empty; {DOUBT}"
+    assert found[-1] == empty
+
+
 def test_labels_that_are_swapped(tiny: Pair, regtool: Program, tmp_path: Path) -> None:
     given = {"fixed_labels": tiny["moving_labels"], "moving_labels": tiny["fixed_labels"]}
     (sentence,) = warned(regtool, tmp_path, tiny, **given)

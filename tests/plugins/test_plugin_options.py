@@ -60,7 +60,7 @@ def test_a_mapping_is_taken_as_it_is() -> None:
         ("rounds=0", r"'rounds' of method 'm' \(int, >= 1\): '0': must be 1 or more$"),
         ("rounds=many", r"'many': not a whole number$"),
         ("fast=perhaps", r"'perhaps': neither true nor false$"),
-        ("metric=ssd", r"'metric' of method 'm' \(ncc\|mse\): 'ssd'$"),
+        ("metric=ssd", r"'metric' of method 'm' \(ncc\|mse\): 'ssd' is none of these$"),
         ("levels=4,x", "levels"),
     ],
 )

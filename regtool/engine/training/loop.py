@@ -25,6 +25,10 @@ log = logging.getLogger("regtool.train")
 Ending = Literal["finished", "early", "time", "signal"]
 
 
+_STILL = 1e-3
+"""Figures that differ by less are alike."""
+
+
 @dataclass
 class Surroundings:
     """What a stage needs from the run: folder, figures, when to stop, what to do with the best.
@@ -65,6 +69,7 @@ class StageLoop:
         self._check_every = 1 if stepper.runtime.device.type == "cpu" else 20
         self._clock = self._saved = time.monotonic()
         self._note = ""
+        self._latest: float | None = None
         self._untrained = True
         """Whether the steps of this process are the first of the stage."""
 
@@ -169,11 +174,14 @@ class StageLoop:
         self.save()
         since = self.state.step - self.state.best_step
         if 0 < self.state.best_step <= self._val_every and since >= 3 * self._val_every:
+            best, latest = self.state.best, self._latest
+            still = best is not None and latest is not None and abs(best - latest) < _STILL
             log.warning(
-                "%s: the first validation, at step %d, was the best; nothing was gained in the %d "
-                "steps since (more --steps, or a lower --lr, may help)",
+                "%s: the first validation, at step %d, was the best; "
+                + ("little has changed in the %d steps since (more --steps may help)" if still else
+                   "nothing was gained in the %d steps since (a lower --lr may help)"),
                 *(self.stage.name, self.state.best_step, since),
-            )
+            )  # fmt: skip
         unproven = self.state.best is None and ending != "signal"
         if unproven and self.stepper.runtime.main:
             with self.stepper.averaged():
@@ -216,7 +224,7 @@ class StageLoop:
         self._judge(figures, self._validator.score(figures))
 
     def _judge(self, figures: dict[str, float], new: float) -> None:
-        state = self.state
+        state, self._latest = self.state, new
         gained = state.best is None or new > state.best + self._settings.min_gain
         if state.best is None or new > state.best:
             state.best, state.best_step, state.best_figures = new, state.step, figures

@@ -78,6 +78,9 @@ def _train(
     request: TrainRequest, runtime: Runtime, stopper: Stopper, progress: Progress
 ) -> TrainResult:
     plan = make_plan(request, runtime.world)
+    if request.preset is None and not plan.resuming and len(plan.method.presets) > 1:
+        others = ", ".join(n for n in plan.method.presets if n != plan.settings.preset_name)
+        log.info("preset %s; --preset may also be %s", plan.settings.preset_name, others)
     if len(plan.stages) > 1:
         log.info("%s", in_words(plan.chosen, plan.preset))
     check = dimension_check(plan)
