@@ -118,6 +118,8 @@ def _title(key: str, result: dict[str, Any]) -> str:
     if colon:
         return f"  {structure}"
     title = TITLES[metric]
+    if metric == "dice" and (groups := result["settings"]["structures"]):
+        title += f", mean of {len(groups)}"
     if metric == "surface_dice":
         title += f" at {result['settings']['surface_tolerance_mm']:g} mm"
     if metric in ("folds", "sd_jacobian", "sd_log_jacobian"):

@@ -103,6 +103,7 @@ def make_plan(request: TrainRequest, processes: int = 1) -> Plan:
     chosen = choose(stages, settings.stage, method)
     for stage in chosen:
         check(stage, processes, loop_settings(settings.preset, stage.name).fields)
+    _check_free(request)  # after what is wrong whatever the folder holds
     resuming = before is not None
     if not resuming and chosen[0] is not stages[0]:
         raise UsageError(
@@ -125,15 +126,26 @@ def make_plan(request: TrainRequest, processes: int = 1) -> Plan:
 
 
 def _existing(request: TrainRequest) -> RunSettings | None:
+    """The settings of the run that goes on; None where none is asked for."""
+    if not request.resume:
+        return None
+    if request.overwrite:
+        raise UsageError("--resume goes on with a run, --overwrite replaces it: give only one")
+    if not _is_used(request.output) or not _holds_run(request.output):
+        raise UsageError(f"--resume: {request.output} holds no run")
+    return read_settings(request.output / SETTINGS)
+
+
+def _is_used(folder: Path) -> bool:
+    return folder.is_dir() and any(not _is_trace(p.name) for p in folder.iterdir())
+
+
+def _check_free(request: TrainRequest) -> None:
+    """Raise OutputError for a folder in which a new run may not begin."""
     folder = request.output
-    used = folder.is_dir() and any(not _is_trace(p.name) for p in folder.iterdir())
-    if request.resume:
-        if request.overwrite:
-            raise UsageError("--resume goes on with a run, --overwrite replaces it: give only one")
-        if not used or not _holds_run(folder):
-            raise UsageError(f"--resume: {folder} holds no run")
-        return read_settings(folder / SETTINGS)
-    if used and not request.overwrite:
+    if request.resume or not _is_used(folder):
+        return
+    if not request.overwrite:
         if request.stage is not None and _may_follow(request.stage, folder):
             raise OutputError(
                 f"{folder}: not empty; if the stage {request.stage!r} shall follow there, run: "
@@ -144,11 +156,10 @@ def _existing(request: TrainRequest) -> RunSettings | None:
             f"{folder}: not empty; continue the run there with --resume, replace it with "
             "--overwrite, or name another folder with -o"
         )
-    if used and not _holds_run(folder):
+    if not _holds_run(folder):
         raise OutputError(
             f"{folder}: holds no run that --overwrite could replace; name another folder with -o"
         )
-    return None
 
 
 def _check_preset(method: Method, settings: RunSettings) -> None:
