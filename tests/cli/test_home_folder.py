@@ -11,7 +11,9 @@ def test_a_run_folder_at_home(regtool: Program, tmp_path: Path) -> None:
     home = tmp_path / "home"
     (home / "run").mkdir(parents=True)
     (home / "run" / "notes.txt").write_text("mine")
-    ran = regtool("train", "-m", "vtn", "--output=~/run", env={"HOME": str(home)})
+    ran = regtool(
+        "train", "-m", "vtn", "--data", "phantom:heart3d", "--output=~/run", env={"HOME": str(home)}
+    )
     assert ran.code == 8 and f"{home / 'run'}: not empty" in ran.err
     assert not (tmp_path / "~").exists()
 

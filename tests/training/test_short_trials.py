@@ -79,9 +79,10 @@ def test_the_next_stage_in_a_used_folder_names_the_line(run: Run, tmp_path: Path
         run(preset="two", stage="fine")
     line = f"regtool train --resume --stage fine -o {tmp_path / 'run'}"
     assert line in str(caught.value)
-    for other in ("main", "nosuch"):
-        with pytest.raises(OutputError, match="with --resume, replace"):
-            run(preset="two", stage=other)
+    with pytest.raises(OutputError, match="with --resume, replace"):
+        run(preset="two", stage="main")
+    with pytest.raises(UsageError, match="--stage nosuch: method 'toy' has main, fine"):
+        run(preset="two", stage="nosuch")
 
 
 def test_the_start_says_how_long_every_stage_is(run: Run, caplog: pytest.LogCaptureFixture) -> None:
