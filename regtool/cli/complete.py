@@ -60,12 +60,12 @@ def trainable(ctx: typer.Context) -> Iterable[str]:
 @_offered
 def weights(ctx: typer.Context) -> Iterable[str]:
     """All weights that have a name: of the method on the line, or of all where it takes none."""
-    from regtool.weights import stock
+    from regtool.weights.listing import listing
 
     if "method" not in ctx.params:
-        return [row["name"] for row in stock.listing()[0]]
+        return [row["name"] for row in listing()[0]]
     chosen = _method(ctx)
-    rows = [] if chosen is None else stock.listing(chosen.name)[0]
+    rows = [] if chosen is None else listing(chosen.name)[0]
     return [row["name"] for row in rows]
 
 

@@ -51,11 +51,12 @@ def list_(
     """List all weights and where they are on this machine."""
     Talk(verbose, quiet, debug, log_file).start()
     from regtool.plugins import discovery
-    from regtool.weights import stock
+    from regtool.weights.listing import listing
+    from regtool.weights.places import in_vain
 
-    rows, failures = stock.listing(method)
+    rows, failures = listing(method)
     discovery.warn(failures)
-    if vain := stock.in_vain():
+    if vain := in_vain():
         log.warning("%s", vain.removeprefix("; "))
     if as_json:
         print_json(rows)

@@ -19,7 +19,7 @@ from regtool.spatial.compose import affine_to_displacement, compose_affine
 from regtool.spatial.integrate import integrate
 
 if TYPE_CHECKING:
-    from regtool.weights.resolve import ResolvedWeights
+    from regtool.weights.resolved import ResolvedWeights
 
 SHAPES = {2: (48, 64), 3: (16, 32, 48)}
 """Small sizes that differ by axis, so that swapped axes show, and that most networks can halve."""

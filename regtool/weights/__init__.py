@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from regtool.weights.files import file_sha256, read_config, read_header
-from regtool.weights.resolve import ResolvedWeights, is_path, locate, peek, resolve
+from regtool.weights.resolve import is_path, locate, peek, resolve
+from regtool.weights.resolved import ResolvedWeights
 from regtool.weights.state import load_into, load_state, network_differences
 
 __all__ = [

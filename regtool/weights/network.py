@@ -14,7 +14,7 @@ from regtool.weights.files import CONFIG_FILE, read_header
 if TYPE_CHECKING:
     from torch import nn
 
-    from regtool.weights.resolve import ResolvedWeights
+    from regtool.weights.resolved import ResolvedWeights
 
 ROOM = 2**26
 """Values that a network may make beyond eight times those of its weights file."""

@@ -1,17 +1,15 @@
-"""All weights of the installed methods: list, fetch, copy and verify them."""
+"""Weights by their name on this machine: find, fetch, copy and verify them."""
 
 from __future__ import annotations
 
 import difflib
 import os
 import shutil
-from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from regtool.errors import OutputError, PluginError, RegtoolError, UsageError, WeightsError
+from regtool.errors import OutputError, PluginError, UsageError, WeightsError
 from regtool.imaging.leftovers import make_temporary, sweep
 from regtool.paths import exists, expanded, is_dir
 from regtool.plugins import discovery
@@ -27,7 +25,8 @@ from regtool.weights.files import (
 )
 from regtool.weights.network import build_network
 from regtool.weights.places import at_path, in_folder, in_vain, own_folders
-from regtool.weights.resolve import ResolvedWeights, locate, resolve
+from regtool.weights.resolve import locate, resolve
+from regtool.weights.resolved import ResolvedWeights
 
 
 @dataclass(frozen=True)
@@ -69,75 +68,6 @@ def own() -> dict[str, Path]:
     methods = discovery.load_all()[0] if folders else []
     named = {ref.name for method in methods for ref in method.weights}
     return {folder.name: folder for folder in folders if folder.name not in named}
-
-
-def listing(only: str | None = None) -> tuple[list[dict[str, Any]], list[discovery.Failure]]:
-    """Every set of weights as plain data, with where it lies on this machine (unchecked).
-
-    After those that methods describe come the user's own in REGTOOL_WEIGHTS_DIR.
-    """
-    if only is None:
-        methods, failures = discovery.load_all()
-    else:
-        methods, failures = [discovery.load(only)], []
-    rows = [_row(method, ref) for method in methods for ref in method.weights]
-    more = [_own_row(folder) for folder in own().values()]
-    return rows + [row for row in more if only in (None, row["method"])], failures
-
-
-def _own_row(folder: Path) -> dict[str, Any]:
-    """The same for a folder in REGTOOL_WEIGHTS_DIR that no method describes."""
-    config: dict[str, Any] = {}
-    problem = None
-    try:
-        config = read_config(folder / CONFIG_FILE)
-        in_folder(folder, "directory")
-    except RegtoolError as error:
-        problem = str(error)
-    return {
-        "name": folder.name, **_told(config), "hub": None, "revision": None, "sha256": None,
-        "source": None if problem else "directory", "path": str(folder), "problem": problem,
-        "other_than_pinned": False,
-    }  # fmt: skip
-
-
-def _told(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What a config.json says of its weights."""
-    words = {
-        key: str(config.get(key) or "-") for key in ("method", "anatomy", "modality", "licence")
-    }
-    return {"ndim": config.get("ndim"), **words}
-
-
-def _row(method: Method, ref: WeightsRef) -> dict[str, Any]:
-    source, path, problem = None, None, None
-    told: dict[str, Any] = {
-        "method": method.name, "ndim": ref.ndim,
-        "anatomy": ref.anatomy, "modality": ref.modality, "licence": ref.licence,
-    }  # fmt: skip
-    other = False
-    try:
-        place = locate(method, ref)
-        if place is not None:
-            source, path = place[0], str(place[1].parent)
-        if place is not None and source == "directory" and ref.sha256:
-            # by the user's hand, so its licence is not that of the weights whose name it has
-            other = file_sha256(place[1]) != ref.sha256.lower()
-        if place is not None and other:
-            told = _told(read_config(place[1].with_name(CONFIG_FILE)))
-    except RegtoolError as error:
-        problem = str(error)
-    return {
-        "name": ref.name,
-        **told,
-        "hub": ref.hub,
-        "revision": ref.revision,
-        "sha256": ref.sha256 or None,
-        "source": source,
-        "path": path,
-        "problem": problem,
-        "other_than_pinned": other,
-    }
 
 
 def local(name: str) -> ResolvedWeights:
