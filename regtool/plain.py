@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -32,23 +31,3 @@ def flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
             yield from flat(item, f"{name}.{key}" if name else str(key))
     else:
         yield name, value
-
-
-_WORDS = {
-    r"Input should be a valid number, .*": "not a number",
-    r"Input should be a valid integer, .*": "not a whole number",
-    r"Input should be a valid boolean, .*": "neither true nor false",
-    r"Input should be greater than or equal to (.+)": r"must be \1 or more",
-    r"Input should be less than or equal to (.+)": r"must be \1 or less",
-    r"Input should be (greater|less) than (.+)": r"must be \1 than \2",
-    r"Input should be (.+)": r"must be \1",
-}
-
-
-def in_plain_words(message: str) -> str:
-    """What pydantic (or typer, in its words) says of a value, as a person would put it."""
-    message = message.removeprefix("Value error, ")
-    for pattern, words in _WORDS.items():
-        if found := re.fullmatch(pattern, message):
-            return found.expand(words)
-    return message

@@ -113,8 +113,7 @@ def fill_of(record: Mapping[str, Any]) -> float:
     """The intensity of a record's warped images beyond the image they were read from."""
     request = record.get("request")
     value = request.get("fill") if isinstance(request, Mapping) else None
-    usable = isinstance(value, int | float) and math.isfinite(value)
-    return float(value) if usable and value is not None else 0.0
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else 0.0
 
 
 def output_path(record_path: str | Path, record: Mapping[str, Any], role: str) -> Path:

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LEVELS = {
-    0: ("errors", "memory", "paths", "plain"),
+    0: ("errors", "memory", "paths", "plain", "words"),
     1: ("spatial", "diffusion", "losses", "metrics", "nn"),
     2: ("prepare", "imaging", "data", "weights", "plugins", "record"),
     3: ("report",),

@@ -91,10 +91,9 @@ class OptimiseOptions(Options):
 
     @model_validator(mode="after")
     def _no_contradiction(self) -> OptimiseOptions:
-        if self.symmetric and self.formulation != "compositive":
-            raise ValueError("symmetric goes with the compositive formulation only")
-        if self.symmetric and (self.labels or self.landmarks):
-            raise ValueError("symmetric registers images; labels and landmarks must be 0")
+        from regtool_optimise.model import settings  # heavy: only where a registration begins
+
+        settings(self, 2)  # what it refuses does not depend on the dimension
         return self
 
     def required_inputs(self) -> Mapping[str, Literal["labels", "points", "masks"]]:

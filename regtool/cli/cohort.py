@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from regtool.cli import common, progress
 from regtool.errors import PairsFailed, UsageError
+from regtool.words import counted
 
 if TYPE_CHECKING:
     from regtool.engine.cohort.outcome import Outcome
@@ -64,7 +65,7 @@ def register_pairs(
         return
     common.log.info(
         "%s: %d registered, %d complete before, %d failed, in %.1f s; see %s",
-        _counted(result["pairs"]), result["done"], result["skipped"], len(result["failed"]),
+        counted(result["pairs"], "pair"), result["done"], result["skipped"], len(result["failed"]),
         result["seconds"], cohort.folder / f"{cohort.name}.json",
     )  # fmt: skip
     if result["medians"]:
@@ -94,11 +95,7 @@ def _raise_for(failed: list[dict[str, Any]], verb: str, advice: str = "") -> Non
         common.log.error("%s: %s", one["name"], one["error"].removeprefix(f"{one['name']}: "))
     rest = len(failed) - LISTED
     more = f" ({rest} more are in the summary)" if rest > 0 else ""
-    raise PairsFailed(f"{_counted(len(failed))} {verb}{more}{advice}")
-
-
-def _counted(pairs: int) -> str:
-    return "1 pair" if pairs == 1 else f"{pairs} pairs"
+    raise PairsFailed(f"{counted(len(failed), 'pair')} {verb}{more}{advice}")
 
 
 def _medians(result: Mapping[str, Any]) -> str:
@@ -109,13 +106,13 @@ def _medians(result: Mapping[str, Any]) -> str:
     for name, found in result["medians"].items():
         part = words[name] % (found["before"], found["after"])
         fewer = found["n"] < result["done"] + result["skipped"]
-        parts.append(part + (f" (of {_counted(found['n'])})" if fewer else ""))
+        parts.append(part + (f" (of {counted(found['n'], 'pair')})" if fewer else ""))
     return "; ".join(parts)
 
 
 def _opening(cohort: Cohort) -> str:
     states = [item.complete for item in cohort.items]
-    line = f"{_counted(len(states))}, {sum(states)} complete already"
+    line = f"{counted(len(states), 'pair')}, {sum(states)} complete already"
     if cohort.ranks.count > 1:
         line = f"process {cohort.ranks.rank + 1} of {cohort.ranks.count}: {line}"
     return line

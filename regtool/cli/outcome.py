@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from regtool.cli import common
+from regtool.words import counted
 
 if TYPE_CHECKING:
     from regtool.engine.register import Registration
@@ -19,7 +20,7 @@ def tell_way(record: dict[str, Any], threads: int | None) -> None:
     import torch
 
     count = threads or torch.get_num_threads()
-    common.log.debug("device %s, %d thread%s", record["device"], count, "s" if count > 1 else "")
+    common.log.debug("device %s, %s", record["device"], counted(count, "thread"))
     parts = ", ".join(
         f"{record['method']['name'] if part == 'network' else part} {seconds:.2f} s"
         for part, seconds in record["seconds"].items()
@@ -65,9 +66,7 @@ def tell(
         common.log.info("%s", _repaired(record["topology"]))
     if "jacobian" in record:
         folded = record["jacobian"]
-        count = folded["count"]
-        unit = "voxel" if count == 1 else "voxels"
-        common.log.info("folds: %d %s (%.3g %%)", count, unit, folded["percent"])
+        common.log.info("folds: %s (%.3g %%)", counted(folded["count"], "voxel"), folded["percent"])
     common.log.info("wrote %s in %.1f s", result.outputs["regtool.json"],
                     record["seconds"]["total"])  # fmt: skip
     if page is not None:
@@ -83,7 +82,7 @@ def _repaired(topology: dict[str, Any]) -> str:
         return "repair: no folds, the field is unchanged"
     before = topology["before"]
     voxels, corners = (
-        f"{before[kind]} folded {noun}{'' if before[kind] == 1 else 's'}"
+        counted(before[kind], f"folded {noun}")
         for kind, noun in (("central", "voxel"), ("corner", "corner"))
     )
     line = (

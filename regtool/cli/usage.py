@@ -7,7 +7,7 @@ from typing import Any
 
 from regtool.cli import ants
 from regtool.errors import UsageError
-from regtool.plain import in_plain_words
+from regtool.words import in_plain_words
 
 
 def understood(error: Exception) -> UsageError | None:

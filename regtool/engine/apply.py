@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from regtool.engine.chain import Chain, read_chain
+from regtool.engine.chain import Chain, read_links
 from regtool.engine.companions import outside
 from regtool.engine.device import choose_device, limited_threads
 from regtool.engine.links import parse
@@ -19,7 +19,13 @@ from regtool.imaging.destination import image_stem
 from regtool.imaging.image_write import check_suffix
 from regtool.imaging.points import POINT_SUFFIXES, check_points_suffix, read_points, write_points
 from regtool.imaging.reading import read_image, read_labels
-from regtool.imaging.resample import Interpolation, resample, result_type, transform_points
+from regtool.imaging.resample import (
+    Interpolation,
+    covered,
+    resample,
+    result_type,
+    transform_points,
+)
 from regtool.imaging.volume import Volume
 from regtool.imaging.writing import Outputs
 from regtool.record import is_record
@@ -70,7 +76,7 @@ def apply(
     inputs = [subject, *([reference] if reference else []), *(link.path for link in links)]
     outputs = Outputs({"result": target}, inputs=inputs, overwrite=overwrite)
     if points:
-        chain = read_chain(transforms, inverse)
+        chain = read_links(links, inverse)
         mistakes = wrong_side(subject, links, inverse)
         side = "moving" if inverse else "fixed"
         applied = _apply_to_points(subject, chain, side, outputs, target)
@@ -78,7 +84,7 @@ def apply(
     reader = read_labels if interpolation == "label" else read_image
     volume = reader(subject, allow=("scalar", "rgb", "series", "vector"))
     with limited_threads(threads):
-        chain = read_chain(transforms, inverse)
+        chain = read_links(links, inverse)
         grid, like = _reference(reference, chain, volume)
         value = _checked_fill(fill, volume, interpolation)
         values = resample(volume, grid, chain.transforms, interpolation, value, where)
@@ -169,8 +175,7 @@ def _reference(
 
 def _reaches(volume: Volume, grid: Grid, chain: Chain) -> bool:
     """Whether any voxel of the grid is read inside the image."""
-    everywhere = Volume(np.ones(volume.grid.shape, np.uint8), volume.grid)
-    return bool(resample(everywhere, grid, chain.transforms, "nearest").any())
+    return bool(covered(volume.grid, grid, chain.transforms).any())
 
 
 def _looks_like_labels(volume: Volume) -> bool:

@@ -42,7 +42,11 @@ def read_chain(specs: Sequence[str], inverse: bool = False) -> Chain:
     inverted numerically.
     Raises UsageError, InputError, GeometryError.
     """
-    named = parse(specs)
+    return read_links(parse(specs), inverse)
+
+
+def read_links(named: Sequence[Link], inverse: bool = False) -> Chain:
+    """``read_chain`` of what is parsed already."""
     links = [_read(link, inverse) for link in named if not link.is_identity]
     if inverse:
         links.reverse()

@@ -62,6 +62,17 @@ def resample(
     return _channels_back(out, volume)
 
 
+def covered(
+    grid: Grid,
+    reference: Grid,
+    transforms: Sequence[Transform] = (),
+    device: torch.device | str = "cpu",
+) -> NDArray[np.bool_]:
+    """Where ``resample`` reads inside an image on ``grid``: (*reference.shape)."""
+    everywhere = Volume(np.ones(grid.shape, np.uint8), grid)
+    return resample(everywhere, reference, transforms, "nearest", device=device) != 0
+
+
 def transform_points(
     points: NDArray[np.float64], transforms: Sequence[Transform]
 ) -> NDArray[np.float64]:

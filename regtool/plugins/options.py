@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic.fields import FieldInfo
 
 from regtool.errors import UsageError
-from regtool.plain import in_plain_words
+from regtool.words import in_plain_words
 
 __all__ = [
     "Field",

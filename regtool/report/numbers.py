@@ -9,6 +9,7 @@ from typing import Any, Literal
 from regtool.metrics.similarity import NOISE
 from regtool.report import values
 from regtool.report.values import at, change, figure, percent, text
+from regtool.words import counted
 
 Tone = Literal["good", "bad", "plain"]
 
@@ -71,7 +72,7 @@ def tiles(record: Mapping[str, Any], displacement: Mapping[str, float]) -> list[
         labels = at(record, "dice", "after", "labels")
         count = len(labels) if isinstance(labels, Mapping) else 0
         before, after = (figure(record, "dice", w, "mean") for w in ("before", "after"))
-        note = f"overlap, mean of {count} label{'' if count == 1 else 's'}"
+        note = f"overlap, mean of {counted(count, 'label')}"
         found.append(Tile("Dice", text(before), text(after), note, _tone(before, after)))
     if figure(record, "tre_mm", "after", "mean") is not None:
         before, after = (figure(record, "tre_mm", w, "mean") for w in ("before", "after"))

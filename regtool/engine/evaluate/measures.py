@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from regtool.engine.evaluate.settings import FIELD, IMAGES, Settings
 from regtool.errors import GeometryError, InputError
 from regtool.imaging.gridded import read_mask_on
 from regtool.imaging.points import read_points
-from regtool.imaging.resample import resample, transform_points
+from regtool.imaging.resample import covered, resample, transform_points
 from regtool.metrics.determinant import displacement_statistics
 from regtool.metrics.inverse_consistency import inverse_consistency
 from regtool.metrics.similarity import mse, ncc, nmse, psnr
@@ -83,9 +83,8 @@ def measure_images(
 
 def _uncovered(pair: Registered, mask: Array | None, settings: Settings) -> float:
     """The share of the fixed image's voxels (of the mask) whose points miss the moving image."""
-    inside = replace(pair.moving, array=np.ones(pair.moving.array.shape, np.uint8))
     device = choose_device(settings.device)
-    missed = resample(inside, pair.grid, pair.chain, "nearest", device=device) == 0
+    missed = ~covered(pair.moving.grid, pair.grid, pair.chain, device)
     return float((missed if mask is None else missed[mask]).mean())
 
 

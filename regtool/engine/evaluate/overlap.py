@@ -19,9 +19,10 @@ from regtool.imaging.reading import read_labels
 from regtool.imaging.resample import resample
 from regtool.imaging.volume import Volume
 from regtool.metrics.dice import dice_groups
-from regtool.metrics.indexing import enumerate_labels
+from regtool.metrics.indexing import label_values
 from regtool.metrics.regions import REGIONS, Structures
 from regtool.metrics.surface import group_surfaces
+from regtool.words import either
 
 
 def measure_overlap(pair: Registered, settings: Settings, numbers: Numbers) -> None:
@@ -76,7 +77,7 @@ def _structures(fixed: NDArray[Any], moving: Volume, settings: Settings) -> Stru
 
 def _labels(fixed: NDArray[Any], moving: Volume) -> set[int]:
     """The labels of both maps."""
-    return {v for x in (fixed, moving.array) for v in enumerate_labels(x, x)[0]}
+    return {v for x in (fixed, moving.array) for v in label_values(x)}
 
 
 def unmeasured(pairs: Sequence[dict[str, Any]], settings: Settings) -> list[str]:
@@ -102,18 +103,12 @@ def unmeasured(pairs: Sequence[dict[str, Any]], settings: Settings) -> list[str]
     sentences = []
     if of_regions and all(set(structures[n]) <= absent for n in of_regions):
         labels = sorted({v for n in of_regions for v in structures[n]})
-        sentences.append(f"no label map has {_either(labels)} (--regions)")
+        sentences.append(f"no label map has {either(labels)} (--regions)")
     for name, members in structures.items():
         lacking = [v for v in members if v in absent]
         if lacking and name not in of_regions:
-            sentences.append(f"no label map has {_either(lacking)} (group {name})")
+            sentences.append(f"no label map has {either(lacking)} (group {name})")
     return sentences
-
-
-def _either(labels: Sequence[int]) -> str:
-    """``7``, ``7 or 9``, ``1, 2 or 3``."""
-    *first, last = map(str, labels)
-    return f"{', '.join(first)} or {last}" if first else last
 
 
 def _scores(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from regtool.engine.training.logs import counted
+from regtool.words import counted
 
 
 def card(config: Mapping[str, Any], storage: str) -> str:

@@ -8,6 +8,7 @@ from regtool.data.cases import PairCase
 from regtool.data.loading import load_image
 from regtool.engine.training.plan import Plan
 from regtool.errors import UsageError
+from regtool.words import either
 
 Check = Callable[[str, Sequence[PairCase]], None]
 """Given an option with its value and the pairs that it names."""
@@ -41,11 +42,5 @@ def _in_words(option: str, file: str, plan: Plan) -> str:
         )
     return (
         f"{option}: its images are 2-D{which}, but the preset {plan.settings.preset_name!r} of "
-        f"{method.name} is 3-D; use --preset {_either(flat)}, or {volumes}"
+        f"{method.name} is 3-D; use --preset {either(flat)}, or {volumes}"
     )
-
-
-def _either(names: Sequence[str]) -> str:
-    """``a``, ``a or b``, ``a, b or c``."""
-    *first, last = names
-    return f"{', '.join(first)} or {last}" if first else last

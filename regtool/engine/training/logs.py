@@ -21,11 +21,6 @@ log = logging.getLogger("regtool.train")
 _FIRST = ("stage", "step", "kind", "seconds", "lr", "loss")
 
 
-def counted(number: int, noun: str) -> str:
-    """``1 pair``, ``2 pairs``."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
 class CsvLog:
     """log.csv: one row for each training window and each validation.
 

@@ -176,12 +176,14 @@ class StageLoop:
         if 0 < self.state.best_step <= self._val_every and since >= 3 * self._val_every:
             best, latest = self.state.best, self._latest
             still = best is not None and latest is not None and abs(best - latest) < _STILL
+            what, remedy = "nothing was gained", "a lower --lr"
+            if still:
+                what, remedy = "little has changed", "more --steps"
             log.warning(
-                "%s: the first validation, at step %d, was the best; "
-                + ("little has changed in the %d steps since (more --steps may help)" if still else
-                   "nothing was gained in the %d steps since (a lower --lr may help)"),
-                *(self.stage.name, self.state.best_step, since),
-            )  # fmt: skip
+                "%s: the first validation, at step %d, was the best; %s in the %d steps since "
+                "(%s may help)",
+                *(self.stage.name, self.state.best_step, what, since, remedy),
+            )
         unproven = self.state.best is None and ending != "signal"
         if unproven and self.stepper.runtime.main:
             with self.stepper.averaged():

@@ -10,7 +10,7 @@ import torch
 from regtool.engine.training.card import examples
 from regtool.engine.training.dataset import Splits, cache_key, open_store
 from regtool.engine.training.fields import open_source, with_fields
-from regtool.engine.training.logs import Progress, counted
+from regtool.engine.training.logs import Progress
 from regtool.engine.training.plan import Plan
 from regtool.engine.training.runtime import Runtime
 from regtool.engine.training.settings import loop_settings
@@ -18,6 +18,7 @@ from regtool.engine.training.stop import Stopper
 from regtool.engine.training.store import PairStore
 from regtool.errors import InputError, Interrupted, UsageError
 from regtool.prepare.preparation import Preparation
+from regtool.words import counted
 
 log = logging.getLogger("regtool.train")
 

@@ -15,7 +15,8 @@ from regtool.data.augment import Augment
 from regtool.data.cases import is_file_name
 from regtool.engine.training.checkpoint import write_atomically
 from regtool.errors import InputError, PluginError, UsageError
-from regtool.plain import flat, in_plain_words
+from regtool.plain import flat
+from regtool.words import in_plain_words
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails

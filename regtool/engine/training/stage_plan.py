@@ -15,6 +15,7 @@ from regtool.plugins import discovery
 from regtool.plugins.charge import charged
 from regtool.plugins.description import Method
 from regtool.plugins.training import Schedule, Stage
+from regtool.words import counted
 
 SCHEDULES = typing.get_args(typing.get_type_hints(Schedule)["kind"])
 """What a learning rate can do."""
@@ -65,7 +66,7 @@ def _which(option: str, method: Method, settings: RunSettings, stages: Sequence[
 def in_words(stages: Sequence[Stage], preset: Mapping[str, Any]) -> str:
     """How many steps each stage has, and what changes them."""
     text = "stages: " + ", ".join(
-        f"{stage.name} {stage.steps} step{'' if stage.steps == 1 else 's'}" for stage in stages
+        f"{stage.name} {counted(stage.steps, 'step')}" for stage in stages
     )
     if len(stages) > 1 and preset.get("training", {}).get("slices_first") is not None:
         text += " (--set slices_first.steps=N and steps=N change them)"
